@@ -1,0 +1,28 @@
+# Compiler flags of all our code. Kernels get their instruction set per folder (rfhe_module_isa), nothing else does.
+set(CMAKE_C_STANDARD 11)
+set(CMAKE_C_STANDARD_REQUIRED ON)
+set(CMAKE_C_EXTENSIONS OFF)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_C_VISIBILITY_PRESET hidden)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+set(CMAKE_C_FLAGS_RELEASE "-O3 -g1 -DNDEBUG")
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE Release)
+endif()
+
+add_library(rfhe_flags INTERFACE)
+target_compile_definitions(rfhe_flags INTERFACE _POSIX_C_SOURCE=200809L _DEFAULT_SOURCE _XOPEN_SOURCE=700 RFHE_VERSION="${PROJECT_VERSION}")
+target_compile_options(rfhe_flags INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion
+  -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wundef -Wformat=2 -fno-math-errno -fno-strict-aliasing
+  -ffp-contract=off $<$<BOOL:${RFHE_WERROR}>:-Werror>)
+if(CMAKE_BUILD_TYPE STREQUAL "Release")
+  target_compile_options(rfhe_flags INTERFACE -fstack-protector-strong -D_FORTIFY_SOURCE=2)
+  target_link_options(rfhe_flags INTERFACE -Wl,-z,relro,-z,now)
+endif()
+if(RFHE_SANITIZE)
+  target_compile_options(rfhe_flags INTERFACE -fsanitize=${RFHE_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  target_link_options(rfhe_flags INTERFACE -fsanitize=${RFHE_SANITIZE})
+endif()
+if(RFHE_FUZZ)
+  target_compile_options(rfhe_flags INTERFACE -fsanitize=fuzzer-no-link)
+endif()

@@ -1,0 +1,6 @@
+# What `cmake --install` puts on a machine: library, headers, command, pkg-config and CMake package files.
+include(CMakePackageConfigHelpers)
+install(TARGETS rfhe_shared rfhe_static rfhe_cli EXPORT rfhe-targets
+  LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR}
+  RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(DIRECTORY include/rfhe DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})

@@ -1,0 +1,194 @@
+/* See file.h. */
+#include "base/file.h"
+
+#include "base/mem.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static rfhe_status refuse(rfhe_error *err, const char *verb, const char *path)
+{
+    return rfhe_fail(err, RFHE_E_IO, "cannot %s '%s': %s", verb, path, strerror(errno));
+}
+
+rfhe_status rfhe_file_read(uint8_t **data, size_t *size, const char *path, size_t max,
+                           rfhe_error *err)
+{
+    rfhe_status st = RFHE_OK;
+    uint8_t *buf = NULL;
+    size_t have = 0, cap = 0;
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    struct stat info;
+
+    if (fd < 0 || fstat(fd, &info) != 0) {
+        st = refuse(err, "read", path);
+        goto done;
+    }
+    if (S_ISDIR(info.st_mode)) {
+        st = rfhe_fail(err, RFHE_E_IO, "cannot read '%s': it is a folder", path);
+        goto done;
+    }
+    cap = (S_ISREG(info.st_mode) ? (size_t)info.st_size : 65536) + 1;
+    for (;;) {
+        if (have > max) {
+            st = rfhe_fail(err, RFHE_E_UNSUPPORTED, "'%s' is larger than the limit of %zu bytes",
+                           path, max);
+            goto done;
+        }
+        if (buf == NULL || have + 1 >= cap) {
+            if (buf != NULL) { cap *= 2; }
+            uint8_t *more = rfhe_realloc(buf, cap + 1, 1);
+            if (more == NULL) {
+                st = rfhe_fail(err, RFHE_E_NOMEM, "no memory to read '%s' (%zu bytes)", path, cap);
+                goto done;
+            }
+            buf = more;
+        }
+        const ssize_t n = read(fd, buf + have, cap - have);
+        if (n < 0 && errno == EINTR) { continue; }
+        if (n < 0) {
+            st = refuse(err, "read", path);
+            goto done;
+        }
+        if (n == 0) { break; }
+        have += (size_t)n;
+    }
+    buf[have] = 0;
+    *data = buf;
+    *size = have;
+    buf = NULL;
+
+done:
+    rfhe_free(buf);
+    if (fd >= 0) { (void)close(fd); }
+    return st;
+}
+
+rfhe_status rfhe_file_writer_open(rfhe_file_writer *w, const char *path, unsigned mode,
+                                  rfhe_error *err)
+{
+    const int n = snprintf(w->path, sizeof w->path, "%s", path);
+
+    w->fd = -1;
+    w->written = 0;
+    if (n < 0 || (size_t)n >= sizeof w->path) {
+        return rfhe_fail(err, RFHE_E_ARG, "the path of the output is longer than %zu bytes",
+                         sizeof w->path - 1);
+    }
+    (void)snprintf(w->temp, sizeof w->temp, "%s.part-XXXXXX", path);
+    w->fd = mkstemp(w->temp);
+    if (w->fd < 0) { return refuse(err, "write", path); }
+    if (fchmod(w->fd, (mode_t)mode) != 0) {
+        const rfhe_status st = refuse(err, "set the permissions of", path);
+        rfhe_file_writer_cancel(w);
+        return st;
+    }
+    return RFHE_OK;
+}
+
+rfhe_status rfhe_file_writer_put(rfhe_file_writer *w, const void *data, size_t size,
+                                 rfhe_error *err)
+{
+    const uint8_t *p = data;
+
+    while (size > 0) {
+        const ssize_t n = write(w->fd, p, size);
+        if (n < 0 && errno == EINTR) { continue; }
+        if (n < 0) { return refuse(err, "write", w->path); }
+        p += n;
+        size -= (size_t)n;
+        w->written += (uint64_t)n;
+    }
+    return RFHE_OK;
+}
+
+rfhe_status rfhe_file_writer_commit(rfhe_file_writer *w, rfhe_error *err)
+{
+    rfhe_status st = RFHE_OK;
+
+    if (fsync(w->fd) != 0 && errno != EINVAL) {
+        st = refuse(err, "write", w->path);
+    } else if (close(w->fd) != 0) {
+        w->fd = -1;
+        st = refuse(err, "write", w->path);
+    } else {
+        w->fd = -1;
+        if (rename(w->temp, w->path) != 0) { st = refuse(err, "write", w->path); }
+    }
+    if (st != RFHE_OK) {
+        if (w->fd >= 0) { (void)close(w->fd); }
+        w->fd = -1;
+        (void)unlink(w->temp);
+    }
+    return st;
+}
+
+void rfhe_file_writer_cancel(rfhe_file_writer *w)
+{
+    if (w->fd < 0) { return; }
+    (void)close(w->fd);
+    (void)unlink(w->temp);
+    w->fd = -1;
+}
+
+rfhe_status rfhe_file_write(const char *path, const void *data, size_t size, unsigned mode,
+                            rfhe_error *err)
+{
+    rfhe_file_writer w;
+    rfhe_status st = rfhe_file_writer_open(&w, path, mode, err);
+
+    if (st != RFHE_OK) { return st; }
+    st = rfhe_file_writer_put(&w, data, size, err);
+    if (st != RFHE_OK) {
+        rfhe_file_writer_cancel(&w);
+        return st;
+    }
+    return rfhe_file_writer_commit(&w, err);
+}
+
+rfhe_status rfhe_file_map_open(rfhe_file_map *m, const char *path, rfhe_error *err)
+{
+    rfhe_status st = RFHE_OK;
+    struct stat info;
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    void *p = NULL;
+
+    if (fd < 0 || fstat(fd, &info) != 0) {
+        st = refuse(err, "read", path);
+        goto done;
+    }
+    if (!S_ISREG(info.st_mode)) {
+        st = rfhe_fail(err, RFHE_E_IO, "cannot map '%s': it is not a regular file", path);
+        goto done;
+    }
+    if (info.st_size > 0) {
+        p = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (p == MAP_FAILED) {
+            p = NULL;
+            st = refuse(err, "map", path);
+            goto done;
+        }
+    }
+    *m = (rfhe_file_map){.data = p, .size = (size_t)info.st_size};
+
+done:
+    if (fd >= 0) { (void)close(fd); }
+    return st;
+}
+
+void rfhe_file_map_close(rfhe_file_map *m)
+{
+    if (m->data != NULL) { (void)munmap((void *)(uintptr_t)m->data, m->size); }
+    *m = (rfhe_file_map){0};
+}
+
+bool rfhe_file_exists(const char *path)
+{
+    return access(path, F_OK) == 0;
+}

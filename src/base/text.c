@@ -1,0 +1,179 @@
+/* See text.h. */
+#include "base/text.h"
+
+#include "base/mem.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool reserve(rfhe_text *t, size_t more)
+{
+    size_t need = 0;
+
+    if (t->failed || __builtin_add_overflow(t->size, more + 1, &need)) {
+        t->failed = true;
+        return false;
+    }
+    if (need > t->capacity) {
+        const size_t capacity = need * 2 < 256 ? 256 : need * 2;
+        char *data = rfhe_realloc(t->data, capacity, 1);
+        if (data == NULL) {
+            t->failed = true;
+            return false;
+        }
+        t->data = data;
+        t->capacity = capacity;
+    }
+    return true;
+}
+
+void rfhe_text_clear(rfhe_text *t)
+{
+    rfhe_free(t->data);
+    *t = (rfhe_text){0};
+}
+
+void rfhe_text_add_bytes(rfhe_text *t, const void *s, size_t n)
+{
+    if (!reserve(t, n)) { return; }
+    memcpy(t->data + t->size, s, n);
+    t->size += n;
+    t->data[t->size] = '\0';
+}
+
+void rfhe_text_add(rfhe_text *t, const char *s)
+{
+    rfhe_text_add_bytes(t, s, strlen(s));
+}
+
+void rfhe_text_printf(rfhe_text *t, const char *fmt, ...)
+{
+    va_list args, again;
+
+    va_start(args, fmt);
+    va_copy(again, args);
+    const int n = vsnprintf(NULL, 0, fmt, args);
+    if (n >= 0 && reserve(t, (size_t)n)) {
+        (void)vsnprintf(t->data + t->size, (size_t)n + 1, fmt, again);
+        t->size += (size_t)n;
+    }
+    va_end(again);
+    va_end(args);
+}
+
+rfhe_status rfhe_text_status(const rfhe_text *t)
+{
+    return t->failed ? RFHE_E_NOMEM : RFHE_OK;
+}
+
+static void quote(rfhe_text *t, const char *s)
+{
+    rfhe_text_add(t, "\"");
+    for (const char *c = s; *c != '\0'; c++) {
+        const unsigned char u = (unsigned char)*c;
+        if (u == '"' || u == '\\') {
+            rfhe_text_printf(t, "\\%c", u);
+        } else if (u == '\n') {
+            rfhe_text_add(t, "\\n");
+        } else if (u < 0x20) {
+            rfhe_text_printf(t, "\\u%04x", u);
+        } else {
+            rfhe_text_add_bytes(t, c, 1);
+        }
+    }
+    rfhe_text_add(t, "\"");
+}
+
+/* Comma, newline and indentation before an item, then its key. */
+static void item(rfhe_json *j, const char *key)
+{
+    if (j->depth > 0) {
+        if (j->has_item[j->depth]) { rfhe_text_add(j->out, ","); }
+        j->has_item[j->depth] = true;
+        rfhe_text_printf(j->out, "\n%*s", (int)(2 * j->depth), "");
+    }
+    if (key != NULL) {
+        quote(j->out, key);
+        rfhe_text_add(j->out, ": ");
+    }
+}
+
+static void open_scope(rfhe_json *j, const char *key, const char *bracket)
+{
+    item(j, key);
+    rfhe_text_add(j->out, bracket);
+    j->depth++;
+    j->has_item[j->depth] = false;
+}
+
+static void close_scope(rfhe_json *j, const char *bracket)
+{
+    const bool any = j->has_item[j->depth];
+
+    j->depth--;
+    if (any) { rfhe_text_printf(j->out, "\n%*s", (int)(2 * j->depth), ""); }
+    rfhe_text_add(j->out, bracket);
+    if (j->depth == 0) { rfhe_text_add(j->out, "\n"); }
+}
+
+void rfhe_json_object(rfhe_json *j, const char *key)
+{
+    open_scope(j, key, "{");
+}
+
+void rfhe_json_end_object(rfhe_json *j)
+{
+    close_scope(j, "}");
+}
+
+void rfhe_json_array(rfhe_json *j, const char *key)
+{
+    open_scope(j, key, "[");
+}
+
+void rfhe_json_end_array(rfhe_json *j)
+{
+    close_scope(j, "]");
+}
+
+void rfhe_json_string(rfhe_json *j, const char *key, const char *value)
+{
+    item(j, key);
+    if (value == NULL) {
+        rfhe_text_add(j->out, "null");
+    } else {
+        quote(j->out, value);
+    }
+}
+
+void rfhe_json_number(rfhe_json *j, const char *key, double value)
+{
+    char shortest[40];
+
+    item(j, key);
+    if (!isfinite(value)) {
+        rfhe_text_add(j->out, "null");
+        return;
+    }
+    for (int digits = 6; digits <= 17; digits++) {
+        (void)snprintf(shortest, sizeof shortest, "%.*g", digits, value);
+        if (strtod(shortest, NULL) == value) { break; }
+    }
+    rfhe_text_add(j->out, shortest);
+}
+
+void rfhe_json_integer(rfhe_json *j, const char *key, int64_t value)
+{
+    item(j, key);
+    rfhe_text_printf(j->out, "%" PRId64, value);
+}
+
+void rfhe_json_bool(rfhe_json *j, const char *key, bool value)
+{
+    item(j, key);
+    rfhe_text_add(j->out, value ? "true" : "false");
+}

@@ -1,0 +1,27 @@
+/* Parses a command's arguments by its option table. */
+#ifndef RFHE_CLI_ARGS_H
+#define RFHE_CLI_ARGS_H
+
+#include "cli/cli.h"
+
+enum { RFHE_ARGS_MAX = 4096 };
+
+typedef struct rfhe_arg_value {
+    const rfhe_opt *opt;
+    const char *text; /* NULL for flags */
+    uint64_t uint;
+    double number;
+} rfhe_arg_value;
+
+struct rfhe_args {
+    rfhe_arg_value values[64];
+    unsigned n_values;
+    const char *positional[RFHE_ARGS_MAX];
+    unsigned n_positional;
+    bool help;
+};
+
+/* On failure `why` holds one sentence. The strings point into argv. */
+bool rfhe_args_parse(rfhe_args *out, const rfhe_command *c, int argc, char **argv, rfhe_error *why);
+
+#endif

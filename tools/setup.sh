@@ -1,0 +1,22 @@
+#!/bin/sh
+# Installs from Debian 12's archive what building, testing and the demo need. Does nothing when all is there.
+# Without root and without sudo it prints the one line to run and stops with exit code 4.
+set -eu
+packages="cmake ninja-build pkg-config gcc libc6-dev git python3-minimal
+libprotobuf-c-dev protobuf-c-compiler libonnx-dev libjansson-dev libsqlite3-dev libsodium-dev
+libmpfr-dev libgmp-dev zlib1g-dev libdnnl-dev libturbojpeg0-dev libspng-dev
+libcmocka-dev libonnx-testdata dataset-fashion-mnist jq valgrind librsvg2-bin"
+missing=""
+for p in $packages; do
+  dpkg-query -W -f='${Status}' "$p" 2>/dev/null | grep -q 'ok installed' || missing="$missing $p"
+done
+[ -z "$missing" ] && exit 0
+if [ "$(id -u)" = 0 ]; then run=""; elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then run="sudo"; else
+  echo "setup: these packages are missing; run:  sudo apt-get install$missing" >&2
+  exit 4
+fi
+echo "setup: installing$missing"
+export DEBIAN_FRONTEND=noninteractive
+$run apt-get update -qq
+# shellcheck disable=SC2086 # word splitting is wanted
+$run apt-get install -y -qq --no-install-recommends $missing >/dev/null
