@@ -5,7 +5,7 @@
 #include "base/cpu.h"
 #include "base/mem.h"
 #include "base/threads.h"
-#include "rfhe/rfhe.h"
+#include "rfhe/status.h"
 
 #include <inttypes.h>
 #include <math.h>
