@@ -6,7 +6,8 @@
 
 #define RFHE_COMMAND_LIST(X) \
     X(bench) \
-    X(version)
+    X(version) \
+    X(document)
 
 #define DECLARE(name) extern const rfhe_command rfhe_cmd_##name;
 RFHE_COMMAND_LIST(DECLARE)
