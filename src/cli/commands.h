@@ -5,6 +5,7 @@
 #include "cli/cli.h"
 
 #define RFHE_COMMAND_LIST(X) \
+    X(data) \
     X(version)
 
 #define DECLARE(name) extern const rfhe_command rfhe_cmd_##name;
