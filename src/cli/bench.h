@@ -1,11 +1,9 @@
 /* `rfhe bench SUITE`: what a suite needs to time things and to report them. A suite lives in cli/bench_NAME.c and is
- * listed in RFHE_BENCH_LIST; its rows become the array `rows` of the JSON document, or a table. */
+ * listed in benches.inc; its rows become the array `rows` of the JSON document, or a table. */
 #ifndef RFHE_CLI_BENCH_H
 #define RFHE_CLI_BENCH_H
 
 #include "cli/cli.h"
-
-#define RFHE_BENCH_LIST(X)
 
 typedef struct rfhe_bench rfhe_bench;
 
@@ -17,9 +15,9 @@ typedef struct rfhe_bench_suite {
                           * --op, --runs, --seconds, which serve every suite */
 } rfhe_bench_suite;
 
-#define RFHE_BENCH_DECLARE(name) extern const rfhe_bench_suite rfhe_bench_suite_##name;
-RFHE_BENCH_LIST(RFHE_BENCH_DECLARE)
-#undef RFHE_BENCH_DECLARE
+#define X(name) extern const rfhe_bench_suite rfhe_bench_suite_##name;
+#include "cli/benches.inc"
+#undef X
 
 typedef struct rfhe_timing {
     double median_ms, min_ms, max_ms; /* of one call */

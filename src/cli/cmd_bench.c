@@ -21,9 +21,11 @@ static const rfhe_opt options[] = {
     {NULL, 0, RFHE_OPT_END, NULL, NULL, NULL},
 };
 
-#define POINTER(name) &rfhe_bench_suite_##name,
-static const rfhe_bench_suite *const suites[] = {RFHE_BENCH_LIST(POINTER) NULL};
-#undef POINTER
+#define X(name) &rfhe_bench_suite_##name,
+static const rfhe_bench_suite *const suites[] = {
+#include "cli/benches.inc"
+    NULL};
+#undef X
 
 static int list_suites(rfhe_cli *cli)
 {
