@@ -1,8 +1,8 @@
 #!/bin/sh
 # The contract with scripts: exit codes, what goes to which stream, one JSON document, full disks, closed pipes, signals.
 # usage: contract.sh RFHE
-set -u
 # shellcheck disable=SC2015 # complaining after a failed conjunction is what is meant
+set -u
 here=$(cd "$(dirname "$0")" && pwd)
 rfhe=$1
 work=$(mktemp -d)
