@@ -49,10 +49,11 @@ void *rfhe_alloc(size_t count, size_t size)
     size_t bytes = 0, total = 0;
 
     if (__builtin_mul_overflow(count, size, &bytes) || must_fail()) { return NULL; }
-    if (__builtin_add_overflow(bytes, HEADER + PAGE - 1, &total) || !account(bytes)) { return NULL; }
     /* A large block starts on a huge-page border; its size is whole small pages, so the rest is not wasted. */
     const bool is_huge = bytes >= HUGE_FROM;
-    total &= is_huge ? ~(size_t)(PAGE - 1) : ~(size_t)(HEADER - 1);
+    const size_t unit = is_huge ? PAGE : HEADER;
+    if (__builtin_add_overflow(bytes, HEADER + unit - 1, &total) || !account(bytes)) { return NULL; }
+    total &= ~(unit - 1);
     unsigned char *base = aligned_alloc(is_huge ? HUGE_FROM : HEADER, total);
     if (base == NULL) {
         atomic_fetch_sub(&current, bytes);
