@@ -54,13 +54,13 @@ void *rfhe_alloc(size_t count, size_t size)
     const size_t unit = is_huge ? PAGE : HEADER;
     if (__builtin_add_overflow(bytes, HEADER + unit - 1, &total) || !account(bytes)) { return NULL; }
     total &= ~(unit - 1);
-    unsigned char *base = aligned_alloc(is_huge ? HUGE_FROM : HEADER, total);
-    if (base == NULL) {
+    void *base = NULL;
+    if (posix_memalign(&base, is_huge ? HUGE_FROM : HEADER, total) != 0) {
         atomic_fetch_sub(&current, bytes);
         return NULL;
     }
     if (is_huge) { (void)madvise(base, total, MADV_HUGEPAGE); }
-    unsigned char *user = base + HEADER;
+    unsigned char *user = (unsigned char *)base + HEADER;
     header_of(user)->bytes = bytes;
     atomic_fetch_add_explicit(&allocations, 1, memory_order_relaxed);
     return user;
