@@ -21,6 +21,11 @@ static void put_file(const char *dir, const char *name, const void *data, size_t
     assert_int_equal(rfhe_file_write(path, data, size, 0644, NULL), RFHE_OK);
 }
 
+static void put_text(const char *dir, const char *name, const char *text)
+{
+    put_file(dir, name, text, strlen(text));
+}
+
 static const char *make_dir(const char *name)
 {
     static char path[512];
@@ -364,7 +369,7 @@ static void folders_number_their_classes_alike_in_all_splits(void **state)
     put_jpeg(make_dir("set/train/ant"), "b.jpg", 16);
     put_jpeg(make_dir("set/train/cow"), "a.JPEG", 24);
     put_jpeg(make_dir("set/train/bee"), "z.png", 20); /* the ending does not decide the format */
-    put_file(make_dir("set/val/cow"), "notes.txt", "x", 1);
+    put_text(make_dir("set/val/cow"), "notes.txt", "x");
     (void)snprintf(where, sizeof where, "%s/set/val/cow", test_folder());
     put_jpeg(where, "1.jpg", 8);
     put_jpeg(where, "0.jpg", 8);
@@ -401,13 +406,13 @@ static void flat_imagenet_follows_its_label_list(void **state)
     put_jpeg(dir, "v_2.JPEG", 8);
     assert_int_equal(rfhe_dataset_open(&d, spec, "val", NULL, &err), RFHE_E_IO);
     assert_non_null(strstr(err.text, "no label list"));
-    put_file(dir, "val.txt", "v_2.JPEG 4\nv_1.JPEG 1234\n", 26);
+    put_text(dir, "val.txt", "v_2.JPEG 4\nv_1.JPEG 1234\n");
     assert_int_equal(rfhe_dataset_open(&d, spec, "val", NULL, NULL), RFHE_OK);
     assert_int_equal(rfhe_dataset_classes(d), 1235);
     assert_int_equal(rfhe_dataset_label(d, 0), 1234);
     assert_int_equal(rfhe_dataset_label(d, 1), 4);
     rfhe_dataset_close(d);
-    put_file(dir, "val.txt", "ImageId,Prediction\nv_2,n00000003 1 2 3 4\nv_1,n00000002\n", 57);
+    put_text(dir, "val.txt", "ImageId,Prediction\nv_2,n00000003 1 2 3 4\nv_1,n00000002\n");
     err = (rfhe_error){0};
     assert_int_equal(rfhe_dataset_open(&d, spec, "val", NULL, &err), RFHE_E_FORMAT);
     assert_non_null(strstr(err.text, "needs a class list"));
@@ -418,15 +423,15 @@ static void flat_imagenet_follows_its_label_list(void **state)
     assert_int_equal(rfhe_dataset_label(d, 1), 2);
     assert_string_equal(rfhe_dataset_class_name(d, 0), "n00000001 first, one");
     rfhe_dataset_close(d);
-    put_file(dir, "val.txt", "v_2 7\nv_1 1\n", 12);
+    put_text(dir, "val.txt", "v_2 7\nv_1 1\n");
     err = (rfhe_error){0};
     assert_int_equal(rfhe_dataset_open(&d, spec, "val", NULL, &err), RFHE_E_FORMAT);
     assert_non_null(strstr(err.text, "the class 7; the list has 3"));
-    put_file(dir, "val.txt", "v_2 1\nv_1\n", 10);
+    put_text(dir, "val.txt", "v_2 1\nv_1\n");
     err = (rfhe_error){0};
     assert_int_equal(rfhe_dataset_open(&d, spec, "val", NULL, &err), RFHE_E_FORMAT);
     assert_non_null(strstr(err.text, "in line 2 (offset 6)"));
-    put_file(dir, "val.txt", "v_2 1\n", 6);
+    put_text(dir, "val.txt", "v_2 1\n");
     err = (rfhe_error){0};
     assert_int_equal(rfhe_dataset_open(&d, spec, "val", NULL, &err), RFHE_E_FORMAT);
     assert_non_null(strstr(err.text, "has no line for"));
@@ -471,7 +476,7 @@ static void opening_survives_every_failing_allocation(void **state)
     put_file(dir, "train-labels-idx1-ubyte", f, make_idx(f, true));
     (void)snprintf(spec[1], sizeof spec[1], "%s", cifar_spec());
     (void)snprintf(spec[2], sizeof spec[2], "folder:%s/set", test_folder());
-    put_file(test_folder(), "flat/val.txt", "v_2 n00000001\nv_1 n00000002\n", 28);
+    put_text(test_folder(), "flat/val.txt", "v_2 n00000001\nv_1 n00000002\n");
     (void)snprintf(spec[3], sizeof spec[3], "imagenet:%s/flat", test_folder());
     for (int k = 0; k < 4; k++) {
         const rfhe_dataset_options o = {.limit = 1, .select_count = 1};
