@@ -188,34 +188,50 @@ static rfhe_paf_kparam columns(const rfhe_paf_layer *l, size_t column)
     return k;
 }
 
+/* Coefficients per channel, each channel's values in runs. */
+static bool by_channel(const rfhe_paf_layer *l)
+{
+    return l->n_sets > 1 && l->layout.block == 0 && l->layout.inner > 1;
+}
+
 /* One piece of work: `count` rows of n values, `stride` apart, from value `at` on, with the sets from `column` on. */
 typedef struct work {
     bool lane;
     size_t at, n, count, stride, column;
 } work;
 
-/* Item i of the list; items of one piece must run in order. Items = PIECES * per_piece. */
+/* Pieces whose sums are kept apart: fixed by the tensor, never by the team. Runs per channel want enough values per
+ * piece to make up for joining the lanes at its end. */
+static size_t pieces(const rfhe_paf_layer *l, size_t outer)
+{
+    if (!by_channel(l)) { return PIECES; }
+    const size_t n = outer * l->layout.inner / (2 * RUN);
+    return n < 1 ? 1 : n > PIECES ? PIECES : n;
+}
+
+/* Item i of a piece; items of one piece and one channel must run in order. */
 static work cut(const rfhe_paf_layer *l, size_t outer, size_t piece, size_t item)
 {
     const size_t c = l->layout.channels, inner = l->layout.inner, b = l->layout.block;
+    const size_t p = pieces(l, outer);
     work w = {0};
 
     if (l->n_sets == 1) { /* one long run, cut at multiples of RUN */
         const size_t total = outer * c * inner, runs = (total + RUN - 1) / RUN;
-        const size_t lo = rfhe_split(runs, PIECES, piece) * RUN, hi = rfhe_split(runs, PIECES, piece + 1) * RUN;
-        w = (work){.at = lo, .n = (hi < total ? hi : total) - lo, .count = 1};
-        if (lo >= total) { w.n = w.count = 0; }
+        const size_t lo = rfhe_split(runs, p, piece) * RUN, hi = rfhe_split(runs, p, piece + 1) * RUN;
+        if (lo < total) { w = (work){.at = lo, .n = (hi < total ? hi : total) - lo, .count = 1}; }
     } else if (b > 0) { /* item = image in the piece times block of channels */
-        const size_t lo = rfhe_split(outer, PIECES, piece), cb = item % (c / b), image = lo + item / (c / b);
+        const size_t cb = item % (c / b), image = rfhe_split(outer, p, piece) + item / (c / b);
         w = (work){.lane = true, .at = (image * (c / b) + cb) * inner * b, .n = b, .count = inner, .stride = b,
                    .column = cb * b};
     } else if (inner == 1) {
         const size_t tiles = (outer + TILE - 1) / TILE;
-        const size_t lo = rfhe_split(tiles, PIECES, piece) * TILE, hi = rfhe_split(tiles, PIECES, piece + 1) * TILE;
-        w = (work){.lane = true, .at = lo * c, .n = c, .count = (hi < outer ? hi : outer) - lo, .stride = c};
-        if (lo >= outer) { w.count = 0; }
+        const size_t lo = rfhe_split(tiles, p, piece) * TILE, hi = rfhe_split(tiles, p, piece + 1) * TILE;
+        if (lo < outer) {
+            w = (work){.lane = true, .at = lo * c, .n = c, .count = (hi < outer ? hi : outer) - lo, .stride = c};
+        }
     } else { /* item = channel */
-        const size_t lo = rfhe_split(outer, PIECES, piece), hi = rfhe_split(outer, PIECES, piece + 1);
+        const size_t lo = rfhe_split(outer, p, piece), hi = rfhe_split(outer, p, piece + 1);
         w = (work){.at = (lo * c + item) * inner, .n = inner, .count = hi - lo, .stride = c * inner,
                    .column = item};
     }
@@ -224,53 +240,55 @@ static work cut(const rfhe_paf_layer *l, size_t outer, size_t piece, size_t item
 
 static size_t items(const rfhe_paf_layer *l, size_t outer, size_t piece)
 {
-    if (l->n_sets == 1 || (l->layout.block == 0 && l->layout.inner == 1)) { return 1; }
-    if (l->layout.block > 0) {
-        return (rfhe_split(outer, PIECES, piece + 1) - rfhe_split(outer, PIECES, piece)) *
-               (l->layout.channels / l->layout.block);
+    if (by_channel(l)) { return l->layout.channels; }
+    if (l->n_sets == 1 || l->layout.block == 0) { return 1; }
+    return (rfhe_split(outer, PIECES, piece + 1) - rfhe_split(outer, PIECES, piece)) *
+           (l->layout.channels / l->layout.block);
+}
+
+/* Runs all work; dx == NULL: forward, from x to y. Pieces are independent, and so are the channels of a piece when each
+ * item is a channel of its own. */
+static void run_all(rfhe_paf_layer *l, void *y, const void *x, const void *dy, void *dx, size_t outer)
+{
+    const size_t size = l->type == RFHE_PAF_DOUBLE ? sizeof(double) : sizeof(float);
+    const size_t per_piece = (l->k.n_coef + 1) * l->n_sets, p = pieces(l, outer);
+    const size_t groups = by_channel(l) ? l->layout.channels : 1;
+
+#pragma omp parallel for schedule(static)
+    for (size_t task = 0; task < p * groups; task++) {
+        const size_t piece = task / groups, group = task % groups;
+        const size_t first = groups > 1 ? group : 0, end = groups > 1 ? group + 1 : items(l, outer, piece);
+        for (size_t i = first; i < end; i++) {
+            const work w = cut(l, outer, piece, i);
+            const rfhe_paf_kparam k = columns(l, w.column);
+            if (w.count == 0) { continue; }
+            if (dx == NULL) {
+                rfhe_paf_forward_fn *f =
+                    w.lane ? l->kernels->lane[l->kernel_type] : l->kernels->row[l->kernel_type];
+                f((char *)y + w.at * size, (const char *)x + w.at * size, w.n, w.count, w.stride, &k);
+            } else {
+                rfhe_paf_backward_fn *f =
+                    w.lane ? l->kernels->lane_grad[l->kernel_type] : l->kernels->row_grad[l->kernel_type];
+                f((char *)dx + w.at * size, l->sums + piece * per_piece + w.column, l->n_sets,
+                  (const char *)x + w.at * size, (const char *)dy + w.at * size, w.n, w.count, w.stride, &k);
+            }
+        }
     }
-    return l->layout.channels;
 }
 
 void rfhe_paf_layer_forward(rfhe_paf_layer *l, void *y, const void *x, size_t outer)
 {
-    const size_t size = l->type == RFHE_PAF_DOUBLE ? sizeof(double) : sizeof(float);
-
-#pragma omp parallel for schedule(static)
-    for (size_t piece = 0; piece < PIECES; piece++) {
-        for (size_t i = 0; i < items(l, outer, piece); i++) {
-            const work w = cut(l, outer, piece, i);
-            const rfhe_paf_kparam k = columns(l, w.column);
-            rfhe_paf_forward_fn *f = w.lane ? l->kernels->lane[l->kernel_type] : l->kernels->row[l->kernel_type];
-            if (w.count > 0) {
-                f((char *)y + w.at * size, (const char *)x + w.at * size, w.n, w.count, w.stride, &k);
-            }
-        }
-    }
+    run_all(l, y, x, NULL, NULL, outer);
 }
 
 void rfhe_paf_layer_backward(rfhe_paf_layer *l, void *dx, double *dcoef, double *dscale, const void *x,
                              const void *dy, size_t outer)
 {
-    const size_t size = l->type == RFHE_PAF_DOUBLE ? sizeof(double) : sizeof(float);
-    const size_t n = l->k.n_coef, per_piece = (n + 1) * l->n_sets;
+    const size_t n = l->k.n_coef, per_piece = (n + 1) * l->n_sets, p = pieces(l, outer);
 
-#pragma omp parallel for schedule(static)
-    for (size_t piece = 0; piece < PIECES; piece++) {
-        double *sums = l->sums + piece * per_piece;
-        memset(sums, 0, per_piece * sizeof *sums);
-        for (size_t i = 0; i < items(l, outer, piece); i++) {
-            const work w = cut(l, outer, piece, i);
-            const rfhe_paf_kparam k = columns(l, w.column);
-            rfhe_paf_backward_fn *f =
-                w.lane ? l->kernels->lane_grad[l->kernel_type] : l->kernels->row_grad[l->kernel_type];
-            if (w.count > 0) {
-                f((char *)dx + w.at * size, sums + w.column, l->n_sets, (const char *)x + w.at * size,
-                  (const char *)dy + w.at * size, w.n, w.count, w.stride, &k);
-            }
-        }
-    }
-    for (size_t piece = 1; piece < PIECES; piece++) {
+    memset(l->sums, 0, p * per_piece * sizeof *l->sums);
+    run_all(l, NULL, x, dy, dx, outer);
+    for (size_t piece = 1; piece < p; piece++) {
         for (size_t i = 0; i < per_piece; i++) { l->sums[i] += l->sums[piece * per_piece + i]; }
     }
     for (size_t set = 0; set < l->n_sets; set++) {
