@@ -383,6 +383,9 @@ static rfhe_status reshape(const rfhe_onnx_site *s, draft *d)
     }
     d->n_inputs = 1;
     if (is_batch) { RFHE_TRY(batch_in_reshape(s, d)); }
+    bool has_zero = false;
+    for (size_t i = 0; i < n; i++) { has_zero |= dims[i] == 0; }
+    d->attr.reshape.allow_zero &= has_zero; /* so that every writer can say it */
 
 done:
     return st;
@@ -475,13 +478,23 @@ done:
     return st;
 }
 
-/* Before 13 over all axes from `axis` on, as if the tensor were a matrix. */
+/* Before 13 over all axes from `axis` on, as if the tensor were a matrix; no difference for the last axis. */
 static rfhe_status softmax(const rfhe_onnx_site *s, draft *d)
 {
-    const rfhe_status st = count_inputs(s, d, 1, 1);
+    rfhe_status st = RFHE_OK;
+    rfhe_shape x = {0};
+    int64_t *axis = &d->attr.softmax.axis;
+    const bool is_old = s->r->opset < 13;
 
-    d->attr.softmax.flattened = s->r->opset < 13;
-    return st != RFHE_OK ? st : rfhe_onnx_attr_int(s, "axis", s->r->opset < 13 ? 1 : -1, &d->attr.softmax.axis);
+    RFHE_TRY(count_inputs(s, d, 1, 1));
+    RFHE_TRY(rfhe_onnx_attr_int(s, "axis", is_old ? 1 : -1, axis));
+    if (is_old) {
+        RFHE_TRY(rfhe_onnx_shape_of(s, rfhe_onnx_input(s, 0), &x));
+        d->attr.softmax.flattened = *axis != -1 && *axis + 1 != x.rank;
+    }
+
+done:
+    return st;
 }
 
 /* Ratio: attribute before 12, input since. A model that drops even when it is used is no network to run. */
@@ -512,32 +525,33 @@ done:
 
 typedef struct operator_row {
     rfhe_op op;
+    uint32_t since; /* first opset whose version we know; 9 is promised, less comes for free */
     translate_fn *translate;
     const char *attributes; /* all that may be there, each followed by a blank */
 } operator_row;
 
 static const operator_row rows[] = {
-    {RFHE_OP_CONV, conv, "auto_pad dilations group kernel_shape pads strides "},
-    {RFHE_OP_BATCHNORM, batchnorm, "epsilon momentum spatial is_test training_mode consumed_inputs "},
-    {RFHE_OP_GEMM, gemm, "alpha beta transA transB broadcast "},
-    {RFHE_OP_MATMUL, binary, ""},
-    {RFHE_OP_RELU, unary, "consumed_inputs "},
-    {RFHE_OP_CLIP, clip, "min max consumed_inputs "},
-    {RFHE_OP_MAXPOOL, pool, "auto_pad ceil_mode dilations kernel_shape pads storage_order strides "},
-    {RFHE_OP_AVGPOOL, pool, "auto_pad ceil_mode count_include_pad dilations kernel_shape pads strides "},
-    {RFHE_OP_GLOBALAVGPOOL, unary, ""},
-    {RFHE_OP_REDUCEMEAN, reduce, "axes keepdims noop_with_empty_axes "},
-    {RFHE_OP_ADD, binary, "axis broadcast consumed_inputs "},
-    {RFHE_OP_SUB, binary, "axis broadcast consumed_inputs "},
-    {RFHE_OP_MUL, binary, "axis broadcast consumed_inputs "},
-    {RFHE_OP_FLATTEN, flatten, "axis "},
-    {RFHE_OP_RESHAPE, reshape, "allowzero "},
-    {RFHE_OP_SLICE, slice, "starts ends axes "},
-    {RFHE_OP_CONCAT, concat, "axis "},
-    {RFHE_OP_PAD, pad, "pads mode value "},
-    {RFHE_OP_SOFTMAX, softmax, "axis "},
-    {RFHE_OP_IDENTITY, unary, ""},
-    {RFHE_OP_DROPOUT, dropout, "ratio seed is_test "},
+    {RFHE_OP_CONV, 1, conv, "auto_pad dilations group kernel_shape pads strides "},
+    {RFHE_OP_BATCHNORM, 6, batchnorm, "epsilon momentum spatial is_test training_mode consumed_inputs "},
+    {RFHE_OP_GEMM, 6, gemm, "alpha beta transA transB broadcast "},
+    {RFHE_OP_MATMUL, 1, binary, ""},
+    {RFHE_OP_RELU, 6, unary, "consumed_inputs "},
+    {RFHE_OP_CLIP, 6, clip, "min max consumed_inputs "},
+    {RFHE_OP_MAXPOOL, 1, pool, "auto_pad ceil_mode dilations kernel_shape pads storage_order strides "},
+    {RFHE_OP_AVGPOOL, 1, pool, "auto_pad ceil_mode count_include_pad dilations kernel_shape pads strides "},
+    {RFHE_OP_GLOBALAVGPOOL, 1, unary, ""},
+    {RFHE_OP_REDUCEMEAN, 1, reduce, "axes keepdims noop_with_empty_axes "},
+    {RFHE_OP_ADD, 6, binary, "axis broadcast consumed_inputs "},
+    {RFHE_OP_SUB, 6, binary, "axis broadcast consumed_inputs "},
+    {RFHE_OP_MUL, 6, binary, "axis broadcast consumed_inputs "},
+    {RFHE_OP_FLATTEN, 1, flatten, "axis "},
+    {RFHE_OP_RESHAPE, 5, reshape, "allowzero "},
+    {RFHE_OP_SLICE, 1, slice, "starts ends axes "},
+    {RFHE_OP_CONCAT, 4, concat, "axis "},
+    {RFHE_OP_PAD, 2, pad, "pads mode value "},
+    {RFHE_OP_SOFTMAX, 1, softmax, "axis "},
+    {RFHE_OP_IDENTITY, 1, unary, ""},
+    {RFHE_OP_DROPOUT, 6, dropout, "ratio seed is_test "},
 };
 
 static const operator_row *find_row(const char *op_type)
@@ -548,9 +562,12 @@ static const operator_row *find_row(const char *op_type)
     return NULL;
 }
 
-bool rfhe_onnx_is_operator(const char *op_type)
+bool rfhe_onnx_is_operator(const char *op_type, int64_t *since)
 {
-    return find_row(op_type) != NULL;
+    const operator_row *row = find_row(op_type);
+
+    if (row != NULL && since != NULL) { *since = row->since; }
+    return row != NULL;
 }
 
 /* An attribute we do not know could change the meaning, so it is refused rather than ignored. */

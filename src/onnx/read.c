@@ -140,23 +140,23 @@ static rfhe_status enter_constants(rfhe_onnx_reader *r)
     return RFHE_OK;
 }
 
-static rfhe_status input_shape(const rfhe_onnx_reader *r, const Onnx__ValueInfoProto *v, rfhe_shape *out)
+static rfhe_status input_shape(const Onnx__ValueInfoProto *v, rfhe_shape *out, rfhe_error *err)
 {
     const Onnx__TypeProto *type = v->type;
 
     if (type == NULL || type->value_case != ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE) {
-        return rfhe_fail(r->err, RFHE_E_UNSUPPORTED, "input '%.100s' is not a tensor", v->name);
+        return rfhe_fail(err, RFHE_E_UNSUPPORTED, "input '%.100s' is not a tensor", v->name);
     }
     const Onnx__TypeProto__Tensor *t = type->tensor_type;
     if (t->elem_type != ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT) {
-        return rfhe_fail(r->err, RFHE_E_UNSUPPORTED, "input '%.100s' has element type %s, only float is supported",
+        return rfhe_fail(err, RFHE_E_UNSUPPORTED, "input '%.100s' has element type %s, only float is supported",
                          v->name, rfhe_onnx_type_name(t->elem_type));
     }
     if (t->shape == NULL) {
-        return rfhe_fail(r->err, RFHE_E_UNSUPPORTED, "input '%.100s' has no shape", v->name);
+        return rfhe_fail(err, RFHE_E_UNSUPPORTED, "input '%.100s' has no shape", v->name);
     }
     if (t->shape->n_dim > RFHE_MAX_RANK) {
-        return rfhe_fail(r->err, RFHE_E_UNSUPPORTED, "input '%.100s' has rank %zu, at most %d is supported", v->name,
+        return rfhe_fail(err, RFHE_E_UNSUPPORTED, "input '%.100s' has rank %zu, at most %d is supported", v->name,
                          t->shape->n_dim, RFHE_MAX_RANK);
     }
     out->rank = (uint32_t)t->shape->n_dim;
@@ -165,7 +165,7 @@ static rfhe_status input_shape(const rfhe_onnx_reader *r, const Onnx__ValueInfoP
         const bool is_fixed = d->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE;
         out->dim[i] = is_fixed ? d->dim_value : -1;
         if (out->dim[i] < -1) {
-            return rfhe_fail(r->err, RFHE_E_FORMAT, "dimension %u of input '%.100s' is %" PRId64, i, v->name,
+            return rfhe_fail(err, RFHE_E_FORMAT, "dimension %u of input '%.100s' is %" PRId64, i, v->name,
                              out->dim[i]);
         }
     }
@@ -196,8 +196,9 @@ static rfhe_status enter_inputs(rfhe_onnx_reader *r)
         if (!is_new) { continue; } /* an initializer that is also listed as input, as IR 3 wanted it */
         entry->tensor = bound_constant(r, v->name);
         entry->is_constant = entry->tensor != NULL;
-        if (entry->is_constant) { continue; }
-        RFHE_TRY(input_shape(r, v, &shape));
+        entry->input = v;
+        /* An input of a kind we do not take is refused by the node that uses it, which says more. */
+        if (entry->is_constant || input_shape(v, &shape, NULL) != RFHE_OK) { continue; }
         RFHE_TRY(rfhe_graph_add_value(r->g, &entry->value, v->name, RFHE_F32, &shape));
         RFHE_TRY(rfhe_graph_add_input(r->g, entry->value));
         continue;
@@ -234,22 +235,33 @@ static rfhe_onnx_site site_at(rfhe_onnx_reader *r, uint32_t index)
     return (rfhe_onnx_site){.r = r, .n = n, .label = label != NULL ? label : "", .index = index};
 }
 
+/* The opset of the domain a node's operator is from; 0 when the model does not import it. */
+static int64_t opset_of(const rfhe_onnx_reader *r, const char *domain)
+{
+    for (size_t i = 0; i < r->model->n_opset_import; i++) {
+        const char *d = r->model->opset_import[i]->domain;
+        if (strcmp(d != NULL && d[0] != '\0' ? d : "ai.onnx", domain) == 0) { return r->model->opset_import[i]->version; }
+    }
+    return 0;
+}
+
 static rfhe_status check_operator(const rfhe_onnx_site *s)
 {
-    const bool is_ours = strcmp(domain_of(s->n), "ai.onnx") == 0;
+    const char *domain = domain_of(s->n);
+    const int64_t opset = opset_of(s->r, domain);
+    int64_t since = 0;
 
-    if (is_ours && (rfhe_onnx_is_operator(s->n->op_type) || rfhe_onnx_is_shape_operator(s->n->op_type))) {
-        return RFHE_OK;
-    }
-    if (!is_ours) {
+    if (strcmp(domain, "ai.onnx") == 0 && rfhe_onnx_is_operator(s->n->op_type, &since)) {
+        if (opset >= since && opset <= RFHE_ONNX_MAX_OPSET) { return RFHE_OK; }
         return rfhe_fail(s->r->err, RFHE_E_UNSUPPORTED,
-                         "operator '%.60s' of domain '%.60s' in node '%.100s' is not supported (the model uses opset "
-                         "%" PRId64 " of ai.onnx)",
-                         s->n->op_type, domain_of(s->n), s->label, s->r->opset);
+                         "operator '%.60s' of domain 'ai.onnx' in node '%.100s' is of opset %" PRId64
+                         ", supported are 9 to %d",
+                         s->n->op_type, s->label, opset, RFHE_ONNX_MAX_OPSET);
     }
+    if (strcmp(domain, "ai.onnx") == 0 && rfhe_onnx_is_shape_operator(s->n->op_type)) { return RFHE_OK; }
     return rfhe_fail(s->r->err, RFHE_E_UNSUPPORTED,
-                     "operator '%.60s' of domain 'ai.onnx' (opset %" PRId64 ") in node '%.100s' is not supported",
-                     s->n->op_type, s->r->opset, s->label);
+                     "operator '%.60s' of domain '%.60s' (opset %" PRId64 ") in node '%.100s' is not supported",
+                     s->n->op_type, domain, opset, s->label);
 }
 
 /* order[] receives the nodes that the outputs need, producers first. Depth-first with its own stack; mark: 0 new, 1 open,
@@ -383,17 +395,23 @@ rfhe_status rfhe_onnx_value_of(const rfhe_onnx_site *s, uint32_t entry, rfhe_val
     rfhe_dtype type = RFHE_F32;
 
     if (e->value == RFHE_NO_VALUE) {
+        if (e->input != NULL && !e->is_constant) {
+            rfhe_shape shape = {0};
+            rfhe_error inner = {0};
+            const rfhe_status st = input_shape(e->input, &shape, &inner);
+            return rfhe_onnx_refuse(s, st, "%s", inner.text);
+        }
         if (!r->entries[e->alias].is_constant) {
             return rfhe_onnx_refuse(s, RFHE_E_UNSUPPORTED, "it reads '%.100s', which is not a tensor of this graph",
                                     e->name);
         }
         if (!rfhe_onnx_constant_type(r, entry, &type)) {
-            return rfhe_onnx_refuse(s, RFHE_E_UNSUPPORTED, "it reads '%.100s' of element type %s, only float is supported",
+            return rfhe_onnx_refuse(s, RFHE_E_UNSUPPORTED, "'%.100s' has element type %s, only float is supported",
                                     e->name, rfhe_onnx_type_name(r->entries[e->alias].proto->data_type));
         }
         if (type != RFHE_F32) {
             return rfhe_onnx_refuse(s, RFHE_E_UNSUPPORTED,
-                                    "it reads the integers '%.100s' as data, only float is supported", e->name);
+                                    "the integers '%.100s' are used as data, only float is supported", e->name);
         }
         const rfhe_status st = constant_value(r, entry);
         if (st != RFHE_OK) { return st; }
@@ -413,8 +431,8 @@ rfhe_status rfhe_onnx_shape_of(const rfhe_onnx_site *s, uint32_t entry, rfhe_sha
         if (st == RFHE_OK) { *out = t->shape; }
         return st;
     }
-    const rfhe_value_id v = r->entries[entry].value;
-    if (v == RFHE_NO_VALUE) { return rfhe_onnx_refuse(s, RFHE_E_UNSUPPORTED, "the shape it needs is not known"); }
+    rfhe_value_id v = r->entries[entry].value;
+    if (v == RFHE_NO_VALUE) { return rfhe_onnx_value_of(s, entry, &v); } /* which says what is wrong */
     if (!r->g->values[v].has_shape) {
         if (++r->inferences > MAX_INFERENCES) {
             return rfhe_onnx_refuse(s, RFHE_E_UNSUPPORTED, "the model computes with more than %d shapes", MAX_INFERENCES);
@@ -520,9 +538,11 @@ static rfhe_status read_node(rfhe_onnx_reader *r, uint32_t index)
         out->is_batch = r->entries[in].is_batch;
         return RFHE_OK;
     }
-    if (!rfhe_onnx_is_operator(s.n->op_type)) {
-        return rfhe_onnx_refuse(&s, RFHE_E_UNSUPPORTED,
-                                "the operator is only supported where it computes a shape from shapes");
+    if (!rfhe_onnx_is_operator(s.n->op_type, NULL)) {
+        return rfhe_fail(r->err, RFHE_E_UNSUPPORTED,
+                         "operator '%.60s' of domain 'ai.onnx' (opset %" PRId64
+                         ") in node '%.100s' is not supported, except to compute shapes from shapes",
+                         s.n->op_type, r->opset, s.label);
     }
     return rfhe_onnx_translate(&s);
 }
@@ -536,15 +556,13 @@ static rfhe_status add_outputs(rfhe_onnx_reader *r)
         rfhe_value_id value = e->value;
         rfhe_status st = RFHE_OK;
         if (root->is_constant) {
-            const rfhe_onnx_site s = {.r = r,
-                                      .n = &(Onnx__NodeProto){.op_type = (char[]){"Identity"}},
-                                      .label = e->name};
-            const char *node = e != root ? r->src->node[e->producer]->name : NULL;
-            rfhe_value_id from = root->value;
-            if (from == RFHE_NO_VALUE) {
-                st = rfhe_onnx_value_of(&s, root->alias, &from);
-                if (st != RFHE_OK) { return st; }
-            }
+            Onnx__NodeProto none = {.op_type = (char *)(uintptr_t) "Identity"};
+            const rfhe_onnx_site s = e->producer != RFHE_NO_NODE ? site_at(r, e->producer)
+                                                                 : (rfhe_onnx_site){.r = r, .n = &none, .label = e->name};
+            const char *node = e != root ? s.n->name : NULL;
+            rfhe_value_id from = RFHE_NO_VALUE;
+            st = rfhe_onnx_value_of(&s, e->alias, &from);
+            if (st != RFHE_OK) { return st; }
             RFHE_TRY(rfhe_graph_add_value(r->g, &value, e->name, RFHE_F32, NULL));
             RFHE_TRY(rfhe_graph_add_node_to(r->g, RFHE_OP_IDENTITY, node, &from, 1, &value, 1, NULL));
         }
@@ -573,6 +591,13 @@ static rfhe_status read_nodes(rfhe_onnx_reader *r)
     }
     RFHE_TRY(order_nodes(r, order, &n_order, mark, stack, next));
     for (uint32_t i = 0; i < n_order; i++) { RFHE_TRY(read_node(r, order[i])); }
+    for (uint32_t i = 0; i < r->n_entries; i++) { /* inputs that nobody uses */
+        const rfhe_onnx_entry *e = &r->entries[i];
+        rfhe_shape shape = {0};
+        if (e->input != NULL && !e->is_constant && e->value == RFHE_NO_VALUE) {
+            RFHE_TRY(input_shape(e->input, &shape, r->err));
+        }
+    }
     RFHE_TRY(add_outputs(r));
 
 done:
@@ -601,28 +626,15 @@ static rfhe_status read_metas(rfhe_onnx_reader *r, const Onnx__ModelProto *m)
     return RFHE_OK;
 }
 
-static rfhe_status read_opset(rfhe_onnx_reader *r, const Onnx__ModelProto *m)
+static rfhe_status check_imports(const rfhe_onnx_reader *r)
 {
     bool found = false;
 
-    for (size_t i = 0; i < m->n_opset_import; i++) {
-        const char *domain = m->opset_import[i]->domain;
+    for (size_t i = 0; i < r->model->n_opset_import; i++) {
+        const char *domain = r->model->opset_import[i]->domain;
         if (domain != NULL && domain[0] != '\0' && strcmp(domain, "ai.onnx") != 0) { continue; }
         if (found) { return rfhe_fail(r->err, RFHE_E_FORMAT, "the model imports two opsets of domain ai.onnx"); }
         found = true;
-        r->opset = m->opset_import[i]->version;
-    }
-    return RFHE_OK;
-}
-
-static rfhe_status check_opset(const rfhe_onnx_reader *r)
-{
-    if (r->opset < RFHE_ONNX_MIN_OPSET || r->opset > RFHE_ONNX_MAX_OPSET) {
-        const rfhe_onnx_site s = site_at((rfhe_onnx_reader *)(uintptr_t)r, 0);
-        return rfhe_fail(r->err, RFHE_E_UNSUPPORTED,
-                         "operator '%.60s' of domain '%.60s' in node '%.100s' is of opset %" PRId64
-                         ", supported are 9 to 21 of ai.onnx",
-                         s.n->op_type, domain_of(s.n), s.label, r->opset);
     }
     return RFHE_OK;
 }
@@ -647,9 +659,10 @@ static rfhe_status read_model(rfhe_onnx_reader *r, const Onnx__ModelProto *m)
         st = rfhe_fail(r->err, st, "no memory for the graph");
         goto done;
     }
-    RFHE_TRY(read_opset(r, m));
+    r->model = m;
+    r->opset = opset_of(r, "ai.onnx");
+    RFHE_TRY(check_imports(r));
     RFHE_TRY(check_presence(r));
-    if (m->graph->n_node > 0) { RFHE_TRY(check_opset(r)); }
     RFHE_TRY(size_table(r));
     RFHE_TRY(enter_constants(r));
     for (size_t i = 0; i < m->graph->n_sparse_initializer; i++) {

@@ -7,7 +7,6 @@
 #include "rfhe/onnx.h"
 
 enum {
-    RFHE_ONNX_MIN_OPSET = 6,
     RFHE_ONNX_MAX_OPSET = 21,
     RFHE_ONNX_MAX_NAMES = 1 << 15, /* tensors of a model: keeps everything that searches by name quick */
     RFHE_ONNX_MAX_FOLD = 1024      /* elements of a computed shape                                     */
@@ -20,6 +19,7 @@ enum {
 typedef struct rfhe_onnx_entry {
     const char *name;
     uint32_t producer;              /* index of its node in the file, RFHE_NO_NODE            */
+    const Onnx__ValueInfoProto *input; /* when it is fed or bound                             */
     const Onnx__TensorProto *proto; /* its initializer or Constant, not yet converted         */
     const rfhe_tensor *tensor;      /* its constant value, once converted, bound or folded    */
     rfhe_tensor *owned;             /* the same, when the reader has to free it               */
@@ -32,7 +32,8 @@ typedef struct rfhe_onnx_entry {
 #define RFHE_ONNX_NO_ENTRY UINT32_MAX
 
 typedef struct rfhe_onnx_reader {
-    const Onnx__GraphProto *src;
+    const Onnx__ModelProto *model;
+    const Onnx__GraphProto *src; /* the model's */
     const rfhe_onnx_options *opt;
     const char *folder;
     int64_t opset;
@@ -81,8 +82,9 @@ rfhe_status rfhe_onnx_fold(const rfhe_onnx_site *s);
 /* Operators that fold.c knows, so that they may appear in a model at all. */
 bool rfhe_onnx_is_shape_operator(const char *op_type);
 
-/* operators.c. Whether the operator has a place in a graph, and the translation of one node. */
-bool rfhe_onnx_is_operator(const char *op_type);
+/* operators.c. Whether the operator has a place in a graph and from which opset on (`since` may be NULL), and the
+ * translation of one node. */
+bool rfhe_onnx_is_operator(const char *op_type, int64_t *since);
 rfhe_status rfhe_onnx_translate(const rfhe_onnx_site *s);
 
 #endif
