@@ -2,10 +2,10 @@
 # Installs from Debian 12's archive what building, testing and the demo need. Does nothing when all is there.
 # Without root and without sudo it prints the one line to run and stops with exit code 4.
 set -eu
-packages="cmake ninja-build pkg-config gcc libc6-dev git python3-minimal
+packages="cmake ninja-build pkg-config gcc g++ libc6-dev git python3-minimal
 libprotobuf-c-dev protobuf-c-compiler libonnx-dev libjansson-dev libsqlite3-dev libsodium-dev
 libmpfr-dev libgmp-dev zlib1g-dev libdnnl-dev libturbojpeg0-dev libspng-dev
-libcmocka-dev libonnx-testdata dataset-fashion-mnist jq valgrind librsvg2-bin"
+libcmocka-dev libonnx-testdata dataset-fashion-mnist jq mandoc valgrind librsvg2-bin"
 missing=""
 for p in $packages; do
   dpkg-query -W -f='${Status}' "$p" 2>/dev/null | grep -q 'ok installed' || missing="$missing $p"

@@ -1,4 +1,4 @@
-/* Status codes, the error record, and the attributes every public header uses. */
+/* Version, status codes, the error record, progress, and the attributes every public header uses. */
 #ifndef RFHE_STATUS_H
 #define RFHE_STATUS_H
 
@@ -15,6 +15,9 @@ extern "C" {
 #define RFHE_MUST_USE
 #define RFHE_PRINTF(fmt, args)
 #endif
+
+/* The version of the library that is running, such as "0.1.0". */
+RFHE_API const char *rfhe_version(void);
 
 /* Every fallible call returns one of these. Values are part of the ABI: add at the end. */
 typedef enum rfhe_status {

@@ -17,6 +17,11 @@ static rfhe_status refuse(rfhe_error *err, const char *verb, const char *path)
     return rfhe_fail(err, RFHE_E_IO, "cannot %s '%s': %s", verb, path, strerror(errno));
 }
 
+static rfhe_status too_large(rfhe_error *err, const char *path, size_t max)
+{
+    return rfhe_fail(err, RFHE_E_UNSUPPORTED, "'%s' is larger than the limit of %zu bytes", path, max);
+}
+
 rfhe_status rfhe_file_read(uint8_t **data, size_t *size, const char *path, size_t max,
                            rfhe_error *err)
 {
@@ -34,23 +39,27 @@ rfhe_status rfhe_file_read(uint8_t **data, size_t *size, const char *path, size_
         st = rfhe_fail(err, RFHE_E_IO, "cannot read '%s': it is a folder", path);
         goto done;
     }
-    cap = (S_ISREG(info.st_mode) ? (size_t)info.st_size : 65536) + 1;
+    if (S_ISREG(info.st_mode) && (uint64_t)info.st_size > max) {
+        st = too_large(err, path, max);
+        goto done;
+    }
+    /* One byte more than the file, so that its end is seen without growing, and one for the zero byte. */
+    cap = (S_ISREG(info.st_mode) ? (size_t)info.st_size : 65536) + 2;
     for (;;) {
         if (have > max) {
-            st = rfhe_fail(err, RFHE_E_UNSUPPORTED, "'%s' is larger than the limit of %zu bytes",
-                           path, max);
+            st = too_large(err, path, max);
             goto done;
         }
-        if (buf == NULL || have + 1 >= cap) {
+        if (buf == NULL || have + 1 == cap) {
             if (buf != NULL) { cap *= 2; }
-            uint8_t *more = rfhe_realloc(buf, cap + 1, 1);
+            uint8_t *more = rfhe_realloc(buf, cap, 1);
             if (more == NULL) {
                 st = rfhe_fail(err, RFHE_E_NOMEM, "no memory to read '%s' (%zu bytes)", path, cap);
                 goto done;
             }
             buf = more;
         }
-        const ssize_t n = read(fd, buf + have, cap - have);
+        const ssize_t n = read(fd, buf + have, cap - 1 - have);
         if (n < 0 && errno == EINTR) { continue; }
         if (n < 0) {
             st = refuse(err, "read", path);

@@ -1,5 +1,5 @@
 /* Status names, the error record and progress: what every module needs to speak to its caller. */
-#include "rfhe/rfhe.h"
+#include "rfhe/status.h"
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,5 +1,4 @@
-/* See args.h: --name value, --name=value, -n value, -nvalue, bundles are not accepted, -- ends the options. A repeated
- * option is refused rather than guessed. */
+/* See args.h. */
 #include "cli/args.h"
 
 #include <errno.h>
@@ -17,7 +16,7 @@ static const rfhe_opt *find(const rfhe_opt *table, const char *name, size_t n, c
     return NULL;
 }
 
-static bool parse_uint(const char *s, uint64_t *out)
+bool rfhe_args_parse_uint(const char *s, uint64_t *out)
 {
     char *end = NULL;
     uint64_t unit = 1;
@@ -45,14 +44,15 @@ static bool is_choice(const char *choices, const char *word)
     return false;
 }
 
-static bool set_value(rfhe_arg_value *v, const rfhe_command *c, rfhe_error *why)
+/* Reads v->text as its option wants it. */
+static bool set_value(rfhe_arg_value *v, rfhe_error *why)
 {
     const rfhe_opt *o = v->opt;
     char *end = NULL;
 
     switch (o->kind) {
     case RFHE_OPT_UINT:
-        if (!parse_uint(v->text, &v->uint)) {
+        if (!rfhe_args_parse_uint(v->text, &v->uint)) {
             (void)rfhe_fail(why, RFHE_E_ARG, "--%s wants a whole number, not '%s'", o->name, v->text);
             return false;
         }
@@ -75,7 +75,6 @@ static bool set_value(rfhe_arg_value *v, const rfhe_command *c, rfhe_error *why)
     case RFHE_OPT_FLAG:
     case RFHE_OPT_END: break;
     }
-    (void)c;
     return true;
 }
 
@@ -117,7 +116,7 @@ static bool take_option(rfhe_args *a, const rfhe_command *c, int argc, char **ar
         (void)rfhe_fail(why, RFHE_E_ARG, "too many options");
         return false;
     }
-    if (!set_value(&v, c, why)) { return false; }
+    if (!set_value(&v, why)) { return false; }
     a->values[a->n_values++] = v;
     return true;
 }
@@ -144,7 +143,8 @@ bool rfhe_args_parse(rfhe_args *out, const rfhe_command *c, int argc, char **arg
     }
     out->help = rfhe_args_has(out, "help");
     if (!out->help && out->n_positional < c->min_args) {
-        (void)rfhe_fail(why, RFHE_E_ARG, "wants %u argument%s, got %u", c->min_args,
+        (void)rfhe_fail(why, RFHE_E_ARG, "wants %s%u argument%s, got %u",
+                        c->max_args > c->min_args ? "at least " : "", c->min_args,
                         c->min_args == 1 ? "" : "s", out->n_positional);
         return false;
     }

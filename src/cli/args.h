@@ -1,4 +1,5 @@
-/* Parses a command's arguments by its option table. */
+/* Parses a command's arguments by its option table: --name value, --name=value, -n value, -nvalue; bundles of letters are
+ * not accepted; -- ends the options; a lone - is an argument. An option given twice is refused rather than guessed. */
 #ifndef RFHE_CLI_ARGS_H
 #define RFHE_CLI_ARGS_H
 
@@ -23,5 +24,7 @@ struct rfhe_args {
 
 /* On failure `why` holds one sentence. The strings point into argv. */
 bool rfhe_args_parse(rfhe_args *out, const rfhe_command *c, int argc, char **argv, rfhe_error *why);
+/* Digits with an optional suffix k, M or G (powers of ten); false when that is not what `text` is, or too large. */
+bool rfhe_args_parse_uint(const char *text, uint64_t *out);
 
 #endif

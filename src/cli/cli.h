@@ -1,5 +1,5 @@
 /* The frame of the command line: option tables as data, and what every verb needs to talk to a person or a script.
- * Help, completions and man pages are generated from the same tables (cli/document.c). */
+ * Help, man pages and completions are generated from the same tables (cli/document.h). */
 #ifndef RFHE_CLI_CLI_H
 #define RFHE_CLI_CLI_H
 
@@ -10,7 +10,7 @@
 #include "base/text.h"
 #include "rfhe/status.h"
 
-/* Fixed for ever; docs/conventions.md and the man page list them. */
+/* Fixed for ever; help, man page and docs/conventions.md list them. */
 enum {
     RFHE_EXIT_DONE = 0,
     RFHE_EXIT_FAILED = 1,
@@ -50,6 +50,7 @@ typedef struct rfhe_command {
     const rfhe_opt *options; /* ended by RFHE_OPT_END; may be NULL */
     unsigned min_args, max_args;
     int (*run)(rfhe_cli *cli, const rfhe_args *args); /* returns the exit code */
+    bool hidden; /* for builds and tests: left out of help, man pages and completions */
 } rfhe_command;
 
 /* Parsed arguments. Every accessor wants a name that is in the command's table or among the common options. */

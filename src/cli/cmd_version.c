@@ -2,7 +2,7 @@
 #include "cli/cli.h"
 
 #include "base/cpu.h"
-#include "rfhe/rfhe.h"
+#include "rfhe/status.h"
 
 static const rfhe_opt options[] = {
     {"verbose", 'v', RFHE_OPT_FLAG, NULL, NULL, "also compiler, CPU and instruction set"},

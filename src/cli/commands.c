@@ -3,9 +3,11 @@
 
 #include "cli/commands.h"
 
-#define POINTER(name) &rfhe_cmd_##name,
-const rfhe_command *const rfhe_commands[] = {RFHE_COMMAND_LIST(POINTER) NULL};
-#undef POINTER
+#define X(name) &rfhe_cmd_##name,
+const rfhe_command *const rfhe_commands[] = {
+#include "cli/commands.inc"
+    NULL};
+#undef X
 
 const rfhe_opt rfhe_common_options[] = {
     {"json", 0, RFHE_OPT_FLAG, NULL, NULL, "write exactly one JSON document to standard output"},

@@ -1,8 +1,26 @@
-/* See document.h. */
+/* Help as the terminal shows it, and the tables of exit codes and environment variables. */
 #include "cli/document.h"
 
 #include <stdio.h>
 #include <string.h>
+
+const rfhe_exit_meaning rfhe_exit_meanings[] = {
+    {RFHE_EXIT_DONE, "done"},
+    {RFHE_EXIT_FAILED, "the command ran and failed, or its answer is no"},
+    {RFHE_EXIT_USAGE, "wrong usage: an unknown command or option, a missing or senseless value"},
+    {RFHE_EXIT_INPUT, "an input is damaged, foreign, or not supported"},
+    {RFHE_EXIT_RESOURCES, "out of memory"},
+    {RFHE_EXIT_INTERRUPTED, "interrupted by SIGINT or SIGTERM, after an orderly stop"},
+    {0, NULL},
+};
+
+const rfhe_environment_meaning rfhe_environment_meanings[] = {
+    {"RFHE_THREADS", "size of the team when --threads is not given"},
+    {"RFHE_ISA", "the best instruction set that kernels may use: portable, avx2 or avx512ifma"},
+    {"RFHE_MEMORY", "refuse to allocate more than this many MiB (default: no limit)"},
+    {"NO_COLOR", "if set and not empty, output is not coloured unless --color=always is given"},
+    {NULL, NULL},
+};
 
 /* Adds `text` broken at spaces so that no line passes 100 columns; every line starts with `indent` spaces. */
 static void wrap(rfhe_text *out, const char *text, int indent)
@@ -34,9 +52,13 @@ void rfhe_document_overview(rfhe_text *out)
     rfhe_text_add(out, "rfhe runs trained neural networks on encrypted data.\n\n"
                        "usage: rfhe COMMAND [arguments] [options]\n\ncommands, in the order of the work:\n");
     for (size_t i = 0; rfhe_commands[i] != NULL; i++) {
-        rfhe_text_printf(out, "  %-10s %s\n", rfhe_commands[i]->name, rfhe_commands[i]->summary);
+        const rfhe_command *c = rfhe_commands[i];
+        if (!c->hidden) { rfhe_text_printf(out, "  %-10s %s\n", c->name, c->summary); }
     }
-    rfhe_text_add(out, "\n`rfhe COMMAND --help` explains one of them.\n");
+    rfhe_text_add(out, "\n`rfhe COMMAND --help` explains one of them.\n\nexit codes:\n");
+    for (const rfhe_exit_meaning *e = rfhe_exit_meanings; e->meaning != NULL; e++) {
+        rfhe_text_printf(out, "  %-10d %s\n", e->code, e->meaning);
+    }
 }
 
 static void options(rfhe_text *out, const rfhe_opt *table)

@@ -26,8 +26,8 @@ void rfhe_terminal_catch_signals(void)
 
     memset(&a, 0, sizeof a);
     a.sa_handler = on_signal;
-    (void)sigaction(SIGINT, &a, NULL);
     (void)sigaction(SIGTERM, &a, NULL);
+    (void)sigaction(SIGINT, &a, NULL);
     a.sa_handler = SIG_IGN;
     (void)sigaction(SIGPIPE, &a, NULL); /* a closed pipe becomes a write error */
 }
