@@ -30,6 +30,7 @@ typedef enum rfhe_status {
     RFHE_E_DEPTH,       /* the ciphertext has too few levels left                */
     RFHE_E_INTERRUPTED, /* a signal or a deadline asked for an orderly stop      */
     RFHE_E_INSECURE,    /* the parameters fall short of the promised security    */
+    RFHE_E_NUMERIC,     /* a computation left the finite numbers                 */
 } rfhe_status;
 
 /* Optional last argument of calls that read files or build plans. NULL is always allowed. */

@@ -32,6 +32,7 @@ const char *rfhe_status_name(rfhe_status s)
     case RFHE_E_DEPTH: return "too few levels left";
     case RFHE_E_INTERRUPTED: return "interrupted";
     case RFHE_E_INSECURE: return "below the required security";
+    case RFHE_E_NUMERIC: return "no finite result";
     }
     return "unknown status";
 }

@@ -36,7 +36,8 @@ static int exit_code(rfhe_status st)
     case RFHE_E_INTERRUPTED: return RFHE_EXIT_INTERRUPTED;
     case RFHE_E_IO:
     case RFHE_E_DEPTH:
-    case RFHE_E_INSECURE: break;
+    case RFHE_E_INSECURE:
+    case RFHE_E_NUMERIC: break;
     }
     return RFHE_EXIT_FAILED;
 }
