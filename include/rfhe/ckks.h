@@ -94,8 +94,8 @@ RFHE_API RFHE_MUST_USE rfhe_status rfhe_encode(rfhe_pt **out, const rfhe_ckks *c
 RFHE_API RFHE_MUST_USE rfhe_status rfhe_encode_coeffs(rfhe_pt **out, const rfhe_ckks *c,
                                                       const double *x, size_t n, uint32_t level,
                                                       double scale, rfhe_error *err);
-/* The inverse: n slots (a power of two up to N/2; for a sparse plaintext its n or more). `im` may be NULL. The
- * integers behind the numbers must be below 2^94 times the scale's square root... see decode.c for the exact rule. */
+/* The inverse: n slots (a power of two up to N/2; for a sparse plaintext its n or more). `im` may be NULL.
+ * Exact (up to double rounding) as long as the numbers are below 2^46. */
 RFHE_API RFHE_MUST_USE rfhe_status rfhe_decode(double *re, double *im, size_t n, const rfhe_pt *pt,
                                                rfhe_error *err);
 RFHE_API RFHE_MUST_USE rfhe_status rfhe_decode_coeffs(double *x, size_t n, const rfhe_pt *pt,
@@ -202,11 +202,11 @@ RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_add_plain(rfhe_ct *out, const rfhe_ct
                                                      rfhe_error *err);
 RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_add_const(rfhe_ct *out, const rfhe_ct *a, double x,
                                                      rfhe_evaluator *ev, rfhe_error *err);
-/* Products that keep the level: scale multiplies by that of `pt`; rescale afterwards. The scale to encode `pt` at so
- * that the rescaled product lands on the nominal scale of the next level is rfhe_plain_scale(a, 0). */
+/* Product with an encoded plaintext (at a's level or above): scales multiply; `rescale` also divides by the last prime
+ * in the same pass and costs the level. Encode `pt` at rfhe_plain_scale(a, 0) to land on the nominal scale below. */
 RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_mul_plain(rfhe_ct *out, const rfhe_ct *a,
-                                                     const rfhe_pt *pt, rfhe_evaluator *ev,
-                                                     rfhe_error *err);
+                                                     const rfhe_pt *pt, bool rescale,
+                                                     rfhe_evaluator *ev, rfhe_error *err);
 /* The scale of a plaintext factor with which `a`, multiplied and rescaled, has scale `target` (0 = nominal). */
 RFHE_API double rfhe_plain_scale(const rfhe_ct *a, double target);
 /* out = a * x, rescaled: one level. Lands on scale `target` (0 = nominal of the level below). */

@@ -1,9 +1,7 @@
 /* Encoding and decoding: slots through the special Fourier transform (fft.h), coefficients directly.
  *
  * Decoding rule. The integers behind a plaintext are recovered from its lowest primes only, as many as make
- * log2(scale) + 48 bits (or all of them): exact as long as the numbers carried are below 2^46 in magnitude. The primes
- * are combined in balanced mixed radix: x = v_0 + q_0 (v_1 + q_1 v_2 ..) with every v_i centred, so small integers of
- * either sign have v_1 = v_2 = 0 and large ones lose nothing but what a double cannot hold. */
+ * log2(scale) + 48 bits (or all of them): exact as long as the numbers carried are below 2^46 in magnitude. */
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
@@ -211,36 +209,17 @@ uint32_t rfhe_decode_limbs(const rfhe_ckks *c, uint32_t level, double scale)
 static rfhe_status coefficients(double *coef, const rfhe_pt *pt, rfhe_error *err)
 {
     const rfhe_ckks *c = pt->c;
-    const size_t n = c->n;
     const uint32_t limbs = rfhe_decode_limbs(c, pt->level, pt->scale);
-    uint64_t *x = rfhe_alloc((size_t)limbs * n, sizeof *x), inv[RFHE_DECODE_MAX][RFHE_DECODE_MAX];
-    const double unscale = 1 / pt->scale;
-    double weight[RFHE_DECODE_MAX];
+    const rfhe_basis basis = rfhe_basis_range(0, limbs);
+    rfhe_poly work = {0};
 
-    if (x == NULL) { return rfhe_fail(err, RFHE_E_NOMEM, "no memory to decode"); }
-    memcpy(x, pt->data, (size_t)limbs * n * sizeof *x);
-    rfhe_limbs_inverse(c, x, 0, limbs);
-    for (uint32_t l = 0; l < limbs; l++) {
-        weight[l] = l == 0 ? 1.0 : weight[l - 1] * (double)c->m[l - 1].q;
-        for (uint32_t i = 0; i < l; i++) { inv[l][i] = rfhe_mod_inverse(c->m[i].q % c->m[l].q, c->m[l].q); }
+    if (rfhe_poly_new(&work, c->ring, &basis, true) != RFHE_OK) {
+        return rfhe_fail(err, RFHE_E_NOMEM, "no memory to decode");
     }
-#pragma omp parallel for schedule(static)
-    for (size_t k = 0; k < n; k++) {
-        int64_t v[RFHE_DECODE_MAX];
-        double high = 0;
-        for (uint32_t l = 0; l < limbs; l++) {
-            const uint64_t q = c->m[l].q;
-            uint64_t r = x[l * n + k];
-            for (uint32_t i = 0; i < l; i++) {
-                r = rfhe_mod_mul(rfhe_mod_sub(r, rfhe_mod_from_i64(v[i], q), q), inv[l][i], q);
-            }
-            v[l] = rfhe_mod_centre(r, q);
-        }
-        for (uint32_t l = limbs; l-- > 2;) { high += weight[l] * (double)v[l]; }
-        const rfhe_i128 low = limbs > 1 ? (rfhe_i128)v[1] * (int64_t)c->m[0].q + v[0] : (rfhe_i128)v[0];
-        coef[k] = (high + (double)low) * unscale;
-    }
-    rfhe_free_secret(x);
+    memcpy(work.limb[0], pt->data, (size_t)limbs * c->n * sizeof(uint64_t));
+    rfhe_poly_to_coef(c->ring, &work);
+    rfhe_poly_to_f64(c->ring, coef, &work, 1 / pt->scale);
+    rfhe_poly_clear_secret(&work);
     return RFHE_OK;
 }
 

@@ -238,7 +238,7 @@ double rfhe_log2_primes(const rfhe_ckks *c, uint32_t from, uint32_t to)
 }
 
 /* Tables for conversions out of the given primes. */
-static rfhe_status basis_init(rfhe_basis *b, const rfhe_ckks *c, const uint32_t *prime, uint32_t count)
+static rfhe_status convert_init(rfhe_convert *b, const rfhe_ckks *c, const uint32_t *prime, uint32_t count)
 {
     const uint32_t all = c->n_q + c->n_p;
 
@@ -272,7 +272,7 @@ static rfhe_status basis_init(rfhe_basis *b, const rfhe_ckks *c, const uint32_t 
     return RFHE_OK;
 }
 
-static void basis_clear(rfhe_basis *b)
+static void convert_clear(rfhe_convert *b)
 {
     rfhe_free(b->h);
     rfhe_free(b->neg);
@@ -299,14 +299,14 @@ static rfhe_status gadget_init(rfhe_gadget *g, const rfhe_ckks *c, uint32_t spec
         for (uint32_t i = g->start[d]; i < g->start[d + 1]; i++) {
             g->digit_of[i] = d;
             for (uint32_t j = g->start[d]; j <= i; j++) { prime[j - g->start[d]] = j; }
-            RFHE_TRY(basis_init(&g->cut[i], c, prime, i - g->start[d] + 1));
+            RFHE_TRY(convert_init(&g->cut[i], c, prime, i - g->start[d] + 1));
         }
     }
     for (uint32_t j = 0; j < special; j++) { prime[j] = n_q + j; }
-    RFHE_TRY(basis_init(&g->down, c, prime, special));
+    RFHE_TRY(convert_init(&g->down, c, prime, special));
     for (uint32_t l = 0; l < n_q; l++) {
         prime[special] = l;
-        RFHE_TRY(basis_init(&g->down_top[l], c, prime, special + 1));
+        RFHE_TRY(convert_init(&g->down_top[l], c, prime, special + 1));
     }
     for (uint32_t i = 0; i < n_q; i++) {
         const uint64_t q = c->m[i].q;
@@ -325,9 +325,9 @@ done:
 
 static void gadget_clear(rfhe_gadget *g, uint32_t n_q)
 {
-    for (uint32_t l = 0; l < n_q && g->cut != NULL; l++) { basis_clear(&g->cut[l]); }
-    for (uint32_t l = 0; l < n_q && g->down_top != NULL; l++) { basis_clear(&g->down_top[l]); }
-    basis_clear(&g->down);
+    for (uint32_t l = 0; l < n_q && g->cut != NULL; l++) { convert_clear(&g->cut[l]); }
+    for (uint32_t l = 0; l < n_q && g->down_top != NULL; l++) { convert_clear(&g->down_top[l]); }
+    convert_clear(&g->down);
     rfhe_free(g->cut);
     rfhe_free(g->down_top);
     rfhe_free(g->p_inv);
@@ -391,23 +391,14 @@ rfhe_status rfhe_ckks_new(rfhe_ckks **out, const rfhe_ckks_options *opt, rfhe_er
     memcpy(c->prime_bits, p.bits, sizeof c->prime_bits);
     c->log2_qp = log2_qp;
     c->log2_q = log2_of(p.prime, p.n_q);
-    c->m = rfhe_alloc(all, sizeof *c->m);
-    c->ntt = rfhe_alloc(all, sizeof *c->ntt);
-    c->ntt_words = rfhe_alloc(2 * (size_t)all * c->n, sizeof(uint64_t));
-    c->rev = rfhe_alloc(c->n / 8, sizeof *c->rev);
     c->q_inv = rfhe_calloc((size_t)p.n_q * p.n_q, sizeof *c->q_inv);
     c->gadget = rfhe_calloc(p.n_p, sizeof *c->gadget);
-    if (c->m == NULL || c->ntt == NULL || c->ntt_words == NULL || c->rev == NULL || c->q_inv == NULL ||
-        c->gadget == NULL || !rfhe_fft_init(&c->fft, c->n / 2)) {
-        goto done;
-    }
-    for (uint32_t i = 0; i < all; i++) {
-        uint64_t *w = c->ntt_words + 2 * (size_t)i * c->n;
-        RFHE_TRY(rfhe_modulus_init(&c->m[i], p.prime[i], err));
-        RFHE_TRY(rfhe_ntt_table_init(&c->ntt[i], w, w + c->n, c->log2_n, &c->m[i], err));
-        c->log2_prime[i] = log2((double)p.prime[i]);
-    }
-    for (uint32_t i = 0; i < c->n / 8; i++) { c->rev[i] = rfhe_reverse_bits(i, c->log2_n - 3); }
+    if (c->q_inv == NULL || c->gadget == NULL || !rfhe_fft_init(&c->fft, c->n / 2)) { goto done; }
+    RFHE_TRY(rfhe_ring_new(&c->ring, c->log2_n, p.prime, all, err));
+    c->m = c->ring->mod;
+    c->ntt = c->ring->ntt;
+    c->rev = c->ring->rev;
+    for (uint32_t i = 0; i < all; i++) { c->log2_prime[i] = log2((double)p.prime[i]); }
     for (uint32_t l = 1; l < p.n_q; l++) {
         for (uint32_t i = 0; i < l; i++) {
             const uint64_t q = c->m[i].q;
@@ -443,10 +434,7 @@ void rfhe_ckks_free(rfhe_ckks *c)
     rfhe_fft_clear(&c->fft);
     rfhe_free(c->gadget);
     rfhe_free(c->q_inv);
-    rfhe_free(c->rev);
-    rfhe_free(c->ntt_words);
-    rfhe_free(c->ntt);
-    rfhe_free(c->m);
+    rfhe_ring_free(c->ring);
     rfhe_free(c);
 }
 
