@@ -2,6 +2,7 @@
 #ifndef RFHE_RFHE_H
 #define RFHE_RFHE_H
 
+#include "rfhe/onnx.h"
 #include "rfhe/status.h"
 
 #endif
