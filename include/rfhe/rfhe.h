@@ -2,12 +2,10 @@
 #ifndef RFHE_RFHE_H
 #define RFHE_RFHE_H
 
-<<<<<<< HEAD
+#include "rfhe/ckks.h"
 #include "rfhe/data.h"
 #include "rfhe/paf.h"
-=======
 #include "rfhe/onnx.h"
->>>>>>> onnx
 #include "rfhe/status.h"
 
 #endif
