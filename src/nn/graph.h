@@ -145,7 +145,7 @@ typedef struct rfhe_graph {
 const char *rfhe_op_name(rfhe_op op);
 
 RFHE_MUST_USE rfhe_status rfhe_graph_new(rfhe_graph **out, const char *name);
-void rfhe_graph_free(rfhe_graph *g);
+RFHE_API void rfhe_graph_free(rfhe_graph *g); /* public too: rfhe/onnx.h */
 RFHE_MUST_USE rfhe_status rfhe_graph_clone(rfhe_graph **out, const rfhe_graph *g);
 
 /* Adds a value without producer. A name that is taken gets a suffix "_1", "_2", ...; NULL makes one up. Pointers into
