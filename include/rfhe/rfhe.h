@@ -2,6 +2,8 @@
 #ifndef RFHE_RFHE_H
 #define RFHE_RFHE_H
 
+#include "rfhe/data.h"
+#include "rfhe/paf.h"
 #include "rfhe/status.h"
 
 #endif

@@ -8,6 +8,7 @@
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static rfhe_isa best, allowed;
+static bool bf16;
 static char name[96] = "unknown";
 static const char *const names[RFHE_ISA_COUNT] = {"portable", "avx2", "avx512ifma"};
 
@@ -40,6 +41,7 @@ static void ask(void)
         __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512ifma")) {
         best = RFHE_ISA_AVX512IFMA;
     }
+    bf16 = __builtin_cpu_supports("avx512bf16") != 0;
 #endif
     allowed = best;
     if (wish != NULL) {
@@ -85,19 +87,8 @@ bool rfhe_isa_parse(const char *text, rfhe_isa *out)
 
 bool rfhe_cpu_has_bf16(void)
 {
-    static int known = -1;
-
-    if (known < 0) {
-        FILE *f = fopen("/proc/cpuinfo", "r");
-        char line[8192];
-        int has = 0;
-        while (f != NULL && !has && fgets(line, sizeof line, f) != NULL) {
-            has = strncmp(line, "flags", 5) == 0 && strstr(line, "avx512_bf16") != NULL;
-        }
-        if (f != NULL) { (void)fclose(f); }
-        known = has;
-    }
-    return known == 1;
+    (void)pthread_once(&once, ask);
+    return bf16;
 }
 
 const char *rfhe_cpu_name(void)

@@ -5,6 +5,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -79,26 +81,43 @@ done:
     return st;
 }
 
+/* Makes a new file beside w->path. Its name holds the process id, so what a killed run left behind is recognisable. */
+static int open_beside(rfhe_file_writer *w, unsigned mode)
+{
+    static atomic_uint counter;
+    int fd = -1;
+
+    for (unsigned tries = 0; fd < 0 && tries < 100; tries++) {
+        (void)snprintf(w->temp, sizeof w->temp, "%s.part-%ld-%u", w->path, (long)getpid(),
+                       atomic_fetch_add(&counter, 1));
+        fd = open(w->temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, (mode_t)mode);
+        if (fd < 0 && errno != EEXIST) { break; }
+    }
+    return fd;
+}
+
 rfhe_status rfhe_file_writer_open(rfhe_file_writer *w, const char *path, unsigned mode,
                                   rfhe_error *err)
 {
-    const int n = snprintf(w->path, sizeof w->path, "%s", path);
+    char target[PATH_MAX];
+    struct stat info;
+    const bool exists = stat(path, &info) == 0;
+    const bool is_link = exists && readlink(path, target, sizeof target) >= 0;
+    const int n = snprintf(w->path, sizeof w->path, "%s",
+                           is_link && realpath(path, target) != NULL ? target : path);
 
     w->fd = -1;
     w->written = 0;
+    w->temp[0] = '\0';
     if (n < 0 || (size_t)n >= sizeof w->path) {
         return rfhe_fail(err, RFHE_E_ARG, "the path of the output is longer than %zu bytes",
                          sizeof w->path - 1);
     }
-    (void)snprintf(w->temp, sizeof w->temp, "%s.part-XXXXXX", path);
-    w->fd = mkstemp(w->temp);
-    if (w->fd < 0) { return refuse(err, "write", path); }
-    if (fchmod(w->fd, (mode_t)mode) != 0) {
-        const rfhe_status st = refuse(err, "set the permissions of", path);
-        rfhe_file_writer_cancel(w);
-        return st;
+    if (exists && S_ISDIR(info.st_mode)) {
+        return rfhe_fail(err, RFHE_E_IO, "cannot write '%s': it is a folder", path);
     }
-    return RFHE_OK;
+    w->fd = exists && !S_ISREG(info.st_mode) ? open(path, O_WRONLY | O_CLOEXEC) : open_beside(w, mode);
+    return w->fd < 0 ? refuse(err, "write", path) : RFHE_OK;
 }
 
 rfhe_status rfhe_file_writer_put(rfhe_file_writer *w, const void *data, size_t size,
@@ -121,19 +140,19 @@ rfhe_status rfhe_file_writer_commit(rfhe_file_writer *w, rfhe_error *err)
 {
     rfhe_status st = RFHE_OK;
 
-    if (fsync(w->fd) != 0 && errno != EINVAL) {
+    if (fsync(w->fd) != 0 && errno != EINVAL && errno != ENOTSUP) {
         st = refuse(err, "write", w->path);
     } else if (close(w->fd) != 0) {
         w->fd = -1;
         st = refuse(err, "write", w->path);
     } else {
         w->fd = -1;
-        if (rename(w->temp, w->path) != 0) { st = refuse(err, "write", w->path); }
+        if (w->temp[0] != '\0' && rename(w->temp, w->path) != 0) { st = refuse(err, "write", w->path); }
     }
     if (st != RFHE_OK) {
         if (w->fd >= 0) { (void)close(w->fd); }
         w->fd = -1;
-        (void)unlink(w->temp);
+        if (w->temp[0] != '\0') { (void)unlink(w->temp); }
     }
     return st;
 }
@@ -142,7 +161,7 @@ void rfhe_file_writer_cancel(rfhe_file_writer *w)
 {
     if (w->fd < 0) { return; }
     (void)close(w->fd);
-    (void)unlink(w->temp);
+    if (w->temp[0] != '\0') { (void)unlink(w->temp); }
     w->fd = -1;
 }
 

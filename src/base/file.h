@@ -13,15 +13,16 @@
 RFHE_MUST_USE rfhe_status rfhe_file_read(uint8_t **data, size_t *size, const char *path, size_t max,
                                          rfhe_error *err);
 
-/* Writes through a temporary file beside `path`, syncs, renames. `mode` such as 0644, or 0600 for secrets. A failure
- * leaves no trace and the old file as it was. */
+/* Writes through a temporary file beside `path`, syncs, renames. `mode` such as 0644, or 0600 for secrets; the umask
+ * lowers it. A failure leaves no trace and the old file as it was. A symbolic link stays one: the file it points at is
+ * replaced. What is no regular file (a pipe, /dev/null) is written to directly. */
 RFHE_MUST_USE rfhe_status rfhe_file_write(const char *path, const void *data, size_t size,
                                           unsigned mode, rfhe_error *err);
 
 /* The same in pieces. */
 typedef struct rfhe_file_writer {
-    int fd; /* -1 = not open */
-    char path[4096], temp[4128];
+    int fd;                      /* -1 = not open */
+    char path[4096], temp[4128]; /* `temp` is empty when `path` is written to directly */
     uint64_t written;
 } rfhe_file_writer;
 

@@ -49,17 +49,18 @@ void *rfhe_alloc(size_t count, size_t size)
     size_t bytes = 0, total = 0;
 
     if (__builtin_mul_overflow(count, size, &bytes) || must_fail()) { return NULL; }
-    if (__builtin_add_overflow(bytes, HEADER + PAGE - 1, &total) || !account(bytes)) { return NULL; }
     /* A large block starts on a huge-page border; its size is whole small pages, so the rest is not wasted. */
     const bool is_huge = bytes >= HUGE_FROM;
-    total &= is_huge ? ~(size_t)(PAGE - 1) : ~(size_t)(HEADER - 1);
-    unsigned char *base = aligned_alloc(is_huge ? HUGE_FROM : HEADER, total);
-    if (base == NULL) {
+    const size_t unit = is_huge ? PAGE : HEADER;
+    if (__builtin_add_overflow(bytes, HEADER + unit - 1, &total) || !account(bytes)) { return NULL; }
+    total &= ~(unit - 1);
+    void *base = NULL;
+    if (posix_memalign(&base, is_huge ? HUGE_FROM : HEADER, total) != 0) {
         atomic_fetch_sub(&current, bytes);
         return NULL;
     }
     if (is_huge) { (void)madvise(base, total, MADV_HUGEPAGE); }
-    unsigned char *user = base + HEADER;
+    unsigned char *user = (unsigned char *)base + HEADER;
     header_of(user)->bytes = bytes;
     atomic_fetch_add_explicit(&allocations, 1, memory_order_relaxed);
     return user;

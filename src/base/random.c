@@ -1,4 +1,4 @@
-/* xoshiro256++ (Blackman and Vigna), seeded through splitmix64. */
+/* xoshiro256++ [BV19], seeded through splitmix64. */
 #include "base/random.h"
 
 #include <math.h>

@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdarg.h>
@@ -70,19 +71,40 @@ rfhe_status rfhe_text_status(const rfhe_text *t)
     return t->failed ? RFHE_E_NOMEM : RFHE_OK;
 }
 
+/* Bytes of the UTF-8 character at `s` (1 .. 4), 0 when there is none: a stray or missing continuation, an overlong form,
+ * a surrogate, or beyond U+10FFFF (RFC 3629). */
+static size_t utf8_length(const char *s)
+{
+    const unsigned char *u = (const unsigned char *)s;
+    const size_t n = u[0] < 0x80 ? 1 : u[0] < 0xc2 ? 0 : u[0] < 0xe0 ? 2 : u[0] < 0xf0 ? 3 : u[0] < 0xf5 ? 4 : 0;
+
+    for (size_t i = 1; i < n; i++) {
+        if ((u[i] & 0xc0) != 0x80) { return 0; }
+    }
+    if ((u[0] == 0xe0 && u[1] < 0xa0) || (u[0] == 0xed && u[1] > 0x9f) || (u[0] == 0xf0 && u[1] < 0x90) ||
+        (u[0] == 0xf4 && u[1] > 0x8f)) {
+        return 0;
+    }
+    return n;
+}
+
 static void quote(rfhe_text *t, const char *s)
 {
     rfhe_text_add(t, "\"");
     for (const char *c = s; *c != '\0'; c++) {
         const unsigned char u = (unsigned char)*c;
+        const size_t n = utf8_length(c);
         if (u == '"' || u == '\\') {
             rfhe_text_printf(t, "\\%c", u);
         } else if (u == '\n') {
             rfhe_text_add(t, "\\n");
         } else if (u < 0x20) {
             rfhe_text_printf(t, "\\u%04x", u);
+        } else if (n == 0) {
+            rfhe_text_add(t, "\\ufffd"); /* the replacement character: file names may hold anything */
         } else {
-            rfhe_text_add_bytes(t, c, 1);
+            rfhe_text_add_bytes(t, c, n);
+            c += n - 1;
         }
     }
     rfhe_text_add(t, "\"");
@@ -106,6 +128,7 @@ static void open_scope(rfhe_json *j, const char *key, const char *bracket)
 {
     item(j, key);
     rfhe_text_add(j->out, bracket);
+    assert(j->depth + 1 < sizeof j->has_item / sizeof j->has_item[0]);
     j->depth++;
     j->has_item[j->depth] = false;
 }
@@ -162,6 +185,9 @@ void rfhe_json_number(rfhe_json *j, const char *key, double value)
     for (int digits = 6; digits <= 17; digits++) {
         (void)snprintf(shortest, sizeof shortest, "%.*g", digits, value);
         if (strtod(shortest, NULL) == value) { break; }
+    }
+    for (char *c = shortest; *c != '\0'; c++) {
+        if (*c == ',') { *c = '.'; } /* a program around the library may have set a locale */
     }
     rfhe_text_add(j->out, shortest);
 }

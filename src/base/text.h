@@ -23,7 +23,8 @@ void rfhe_text_printf(rfhe_text *t, const char *fmt, ...) RFHE_PRINTF(2, 3);
 rfhe_status rfhe_text_status(const rfhe_text *t);
 
 /* JSON, written strictly in order; commas and indentation are the writer's business. `key` is NULL inside arrays and
- * for the top value. Numbers are printed so that they read back exactly; NaN and infinities become null. */
+ * for the top value. Numbers are printed so that they read back exactly; NaN and infinities become null. Bytes that are
+ * not UTF-8 become U+FFFD. At most 31 levels deep. */
 typedef struct rfhe_json { /* zero state with `out` set */
     rfhe_text *out;
     unsigned depth;

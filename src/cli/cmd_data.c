@@ -31,6 +31,22 @@ static void look(split_result *s, const char *spec, const char *split, uint64_t 
     if (s->status == RFHE_OK) { s->status = rfhe_data_check(&s->report, s->d, progress, &s->err); }
 }
 
+/* A folder without split folders is the same set under every name: looking once is enough. */
+static bool is_one_set(const split_result *train, const char *spec)
+{
+    rfhe_dataset *test = NULL;
+    char a[4096], b[4096];
+    bool same = false;
+
+    if (train->status == RFHE_OK && rfhe_dataset_open(&test, spec, "test", NULL, NULL) == RFHE_OK) {
+        rfhe_dataset_where(train->d, 0, a, sizeof a);
+        rfhe_dataset_where(test, 0, b, sizeof b);
+        same = strcmp(a, b) == 0;
+    }
+    rfhe_dataset_close(test);
+    return same;
+}
+
 static const char *problem(const split_result *s)
 {
     if (s->status != RFHE_OK) {
@@ -115,7 +131,7 @@ static int run(rfhe_cli *cli, const rfhe_args *args)
 {
     static const char *const usual[] = {"train", "test"};
     const char *spec = rfhe_args_at(args, 1), *wish = rfhe_args_text(args, "split", NULL);
-    const size_t n = wish != NULL ? 1 : 2;
+    size_t n = wish != NULL ? 1 : 2;
     split_result results[2];
     const split_result *failed = NULL;
     int code = RFHE_EXIT_DONE;
@@ -125,6 +141,11 @@ static int run(rfhe_cli *cli, const rfhe_args *args)
     }
     memset(results, 0, sizeof results);
     for (size_t i = 0; i < n; i++) {
+        if (i == 1 && is_one_set(&results[0], spec)) {
+            results[0].split = "all";
+            n = 1;
+            break;
+        }
         look(&results[i], spec, wish != NULL ? wish : usual[i], rfhe_args_uint(args, "limit", 0),
              &cli->progress);
         if (failed == NULL && problem(&results[i]) != NULL) { failed = &results[i]; }
@@ -149,14 +170,14 @@ static int run(rfhe_cli *cli, const rfhe_args *args)
     } else {
         rfhe_text_printf(&cli->out, "%s\n", spec);
         for (size_t i = 0; i < n; i++) { write_text(&cli->out, &results[i]); }
+        if (failed != NULL && failed->status != RFHE_OK) {
+            rfhe_text_printf(&cli->out, "%s\n", rfhe_data_hint(spec));
+        }
     }
     code = rfhe_cli_finish(cli);
     if (code == RFHE_EXIT_DONE && failed != NULL) {
-        const rfhe_error why = {.code = RFHE_E_FORMAT};
-        rfhe_error told = why;
-        (void)memcpy(told.text, problem(failed), strlen(problem(failed)) + 1);
-        code = rfhe_cli_fail(cli, RFHE_E_FORMAT, &told);
-        if (failed->status != RFHE_OK) { rfhe_cli_note(cli, "%s", rfhe_data_hint(spec)); }
+        rfhe_error told = {0};
+        code = rfhe_cli_fail(cli, rfhe_fail(&told, RFHE_E_FORMAT, "%s", problem(failed)), &told);
     }
 
 done:

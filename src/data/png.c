@@ -6,6 +6,7 @@
 #include "base/mem.h"
 
 #include <spng.h>
+#include <stdbool.h>
 #include <string.h>
 #include <zlib.h>
 
@@ -42,6 +43,34 @@ static rfhe_status walk_chunks(uint32_t *width, uint32_t *height, const uint8_t 
     }
 }
 
+/* libspng's and its zlib's memory goes through our accounting. They report a refusal under several names, some shared
+ * with damaged data, and their allocator has no user pointer: so remember it here, per thread, for one call. */
+static _Thread_local bool refused;
+
+static void *png_alloc(size_t n)
+{
+    void *p = rfhe_alloc(n, 1);
+
+    refused |= p == NULL;
+    return p;
+}
+
+static void *png_calloc(size_t count, size_t size)
+{
+    void *p = rfhe_calloc(count, size);
+
+    refused |= p == NULL;
+    return p;
+}
+
+static void *png_realloc(void *old, size_t n)
+{
+    void *p = rfhe_realloc(old, n, 1);
+
+    refused |= p == NULL;
+    return p;
+}
+
 static rfhe_status decode(rfhe_image *out, spng_ctx *ctx, uint32_t width, uint32_t height,
                           bool is_grey, const char *name, rfhe_error *err)
 {
@@ -54,7 +83,7 @@ static rfhe_status decode(rfhe_image *out, spng_ctx *ctx, uint32_t width, uint32
     r = spng_decoded_image_size(ctx, SPNG_FMT_RGB8, &bytes);
     if (r == 0 && bytes != 3 * n) { r = SPNG_EINTERNAL; }
     if (r == 0) { r = spng_decode_image(ctx, out->pixels, bytes, SPNG_FMT_RGB8, 0); }
-    if (r == SPNG_EMEM) { return rfhe_fail(err, RFHE_E_NOMEM, "no memory to decode '%s'", name); }
+    if (r != 0 && refused) { return rfhe_fail(err, RFHE_E_NOMEM, "no memory to decode '%s'", name); }
     if (r != 0) {
         return rfhe_fail(err, RFHE_E_FORMAT, "'%s' is damaged: its picture data does not unpack (%s)",
                          name, spng_strerror(r));
@@ -66,23 +95,12 @@ static rfhe_status decode(rfhe_image *out, spng_ctx *ctx, uint32_t width, uint32
     return RFHE_OK;
 }
 
-/* libspng's memory goes through our accounting. */
-static void *png_alloc(size_t n)
-{
-    return rfhe_alloc(n, 1);
-}
-
-static void *png_realloc(void *p, size_t n)
-{
-    return rfhe_realloc(p, n, 1);
-}
-
 rfhe_status rfhe_png_decode(rfhe_image *out, const uint8_t *data, size_t size, const char *name,
                             rfhe_error *err)
 {
     struct spng_alloc alloc = {.malloc_fn = png_alloc,
                                .realloc_fn = png_realloc,
-                               .calloc_fn = rfhe_calloc,
+                               .calloc_fn = png_calloc,
                                .free_fn = rfhe_free};
     rfhe_status st = RFHE_OK;
     spng_ctx *ctx = NULL;
@@ -98,6 +116,7 @@ rfhe_status rfhe_png_decode(rfhe_image *out, const uint8_t *data, size_t size, c
                        height, size);
         goto done;
     }
+    refused = false;
     ctx = spng_ctx_new2(&alloc, 0);
     if (ctx == NULL) {
         st = rfhe_fail(err, RFHE_E_NOMEM, "no memory to decode '%s'", name);
@@ -108,7 +127,7 @@ rfhe_status rfhe_png_decode(rfhe_image *out, const uint8_t *data, size_t size, c
     if (r == 0) { r = spng_set_png_buffer(ctx, data, size); }
     if (r == 0) { r = spng_get_ihdr(ctx, &head); }
     if (r != 0) {
-        st = rfhe_fail(err, r == SPNG_EMEM ? RFHE_E_NOMEM : RFHE_E_FORMAT,
+        st = rfhe_fail(err, refused ? RFHE_E_NOMEM : RFHE_E_FORMAT,
                        "'%s' has a PNG header that makes no sense at offset 8 (%s)", name,
                        spng_strerror(r));
         goto done;

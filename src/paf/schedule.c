@@ -205,14 +205,14 @@ static unsigned count(const builder *b, rfhe_paf_op op)
     return n;
 }
 
-/* Products first, then products with constants, then depth, then length. Constants above 64 cost precision (a lead
+/* Products first, then products with constants, then depth, then length. Constants above 16 cost precision (a lead
  * that is folded away although it is small): worth a few products with constants, never a product or a level. */
 static unsigned long cost(const builder *b, int reg)
 {
     unsigned long plain = count(b, RFHE_PAF_OP_SCALE);
 
     for (uint32_t i = 0; i < b->s.n_steps; i++) {
-        if (fabs(b->s.step[i].c) > 64) {
+        if (fabs(b->s.step[i].c) > 16) {
             plain += 20;
             break;
         }

@@ -8,7 +8,7 @@ flags="-fsyntax-only -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror"
 for path in "$include"/rfhe/*.h; do
   header=rfhe/$(basename "$path")
   # shellcheck disable=SC2086 # words
-  printf '#include <%s>\n#include <%s>\n' "$header" "$header" | $cc -std=c11 $flags -I"$include" -x c -
+  printf '#include <%s>\n#include <%s>\ntypedef int not_empty;\n' "$header" "$header" | $cc -std=c11 $flags -I"$include" -x c -
   if command -v g++ >/dev/null; then
     # shellcheck disable=SC2086 # words
     printf '#include <%s>\n' "$header" | g++ -std=c++17 $flags -I"$include" -x c++ -

@@ -8,7 +8,8 @@ stage=$build/stage
 rm -rf "$stage"
 mkdir -p "$stage"
 log=$stage/log
-trap 'code=$?; [ $code = 0 ] || tail -40 "$log"' EXIT
+show_log() { [ $? = 0 ] || tail -40 "$log"; }
+trap show_log EXIT
 "$cmake" --install "$build" --prefix "$stage/first" >"$log" 2>&1
 mv "$stage/first" "$stage/tree"
 tree=$stage/tree

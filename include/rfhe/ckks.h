@@ -1,0 +1,256 @@
+/* CKKS: approximate arithmetic on encrypted vectors of complex or real numbers.
+ *
+ * The words used below
+ *   N          ring degree, 2^log2_n; a plaintext is a polynomial of N integer coefficients
+ *   slots      N/2 complex numbers carried by a plaintext; sparse packing: n < N/2 of them, n a power of two
+ *   level      how many rescalings are left; a ciphertext at level l lives modulo q_0 q_1 .. q_l (l + 1 limbs)
+ *   scale      the factor between a number and the integers that carry it; exact, a double that travels along.
+ *              Each level has a nominal scale (rfhe_ckks_scale); constants are encoded so that results land on it
+ *   key level  the highest level at which an evaluation key can be used
+ *
+ * Handles own what they made and have one _free, which takes NULL. Parameters are immutable and shared: every object
+ * keeps its parameters alive. Secret keys, evaluators and ciphertexts are for one thread at a time; evaluation keys,
+ * plaintexts, linear maps and polynomial programs are immutable once made. Calls use the team set for the process
+ * (OpenMP) inside and give the same bits for any number of threads.
+ *
+ * Outputs come first. A call that fails leaves its outputs as they were. Ciphertext outputs may be any of the inputs.
+ * An output whose storage is too small is enlarged; one made large enough at first is never reallocated.
+ *
+ * What is protected, and what is not: docs/wire-format.md and the notes in security.c. A decrypted result must not be
+ * given to anyone but the owner of the secret key: approximate decryptions leak the key (Li, Micciancio 2021). */
+#ifndef RFHE_CKKS_H
+#define RFHE_CKKS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "rfhe/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct rfhe_ckks rfhe_ckks;                 /* parameters, primes, tables       */
+typedef struct rfhe_secret_key rfhe_secret_key;     /* wiped on free                    */
+typedef struct rfhe_public_key rfhe_public_key;     /* encrypts                         */
+typedef struct rfhe_eval_keys rfhe_eval_keys;       /* relinearisation, automorphisms   */
+typedef struct rfhe_pt rfhe_pt;                     /* an encoded plaintext             */
+typedef struct rfhe_ct rfhe_ct;                     /* a ciphertext                     */
+typedef struct rfhe_evaluator rfhe_evaluator;       /* workspaces and borrowed keys     */
+typedef struct rfhe_linear_map rfhe_linear_map;     /* a matrix, encoded by diagonals   */
+typedef struct rfhe_poly_program rfhe_poly_program; /* a schedule for polynomials       */
+
+/* ---- Parameters ---------------------------------------------------------------------------------------------- */
+
+enum { RFHE_CKKS_MAX_LEVELS = 48, RFHE_CKKS_MAX_SPECIAL = 16 };
+
+/* Zero means "choose for me"; a field that is set is honoured or refused, never adjusted. */
+typedef struct rfhe_ckks_options {
+    uint32_t log2_n;        /* 10 .. 17; 0 = the smallest secure degree                                    */
+    uint32_t depth;         /* levels above the bottom one; ignored when `chain_length` is set             */
+    uint32_t scale_bits;    /* 20 .. 49; 0 = 40                                                            */
+    uint32_t first_bits;    /* width of q_0, at least scale_bits; 0 = min(50, scale_bits + 10)             */
+    uint32_t special_count; /* special primes of key switching; 0 = the fastest choice that is secure      */
+    uint32_t special_bits;  /* their width, up to 50; 0 = choose                                           */
+    uint32_t security_bits; /* 128; 0 = 128                                                                */
+    bool insecure_test;     /* takes parameters below the security table. For tests; every object says so  */
+    /* An explicit chain instead of depth, scale_bits and first_bits: chain[l] is the width of q_l, bottom first.
+     * chain_scale[l] is log2 of the nominal scale at level l; 0 = the width of q_l (of q_1 for the bottom). */
+    uint32_t chain_length; /* levels + 1, at most RFHE_CKKS_MAX_LEVELS */
+    uint8_t chain[RFHE_CKKS_MAX_LEVELS], chain_scale[RFHE_CKKS_MAX_LEVELS];
+} rfhe_ckks_options;
+
+typedef struct rfhe_ckks_info {
+    uint32_t log2_n, top_level, special_count;
+    uint32_t top_digits;    /* digits of a key made for the top level                              */
+    double log2_q, log2_qp; /* of the chain; with the special primes                               */
+    uint32_t security_bits; /* 0 when insecure                                                     */
+    bool is_insecure;       /* made with insecure_test and beyond the table                        */
+    uint8_t id[32];         /* BLAKE2b of degree, primes and scales: two sets with one id are the same */
+} rfhe_ckks_info;
+
+/* RFHE_E_INSECURE   the security table refuses (the sentence has the numbers)
+ * RFHE_E_ARG        a field out of its range, or fields that contradict each other
+ * RFHE_E_UNSUPPORTED  not enough primes of that width, or no degree is large enough */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_ckks_new(rfhe_ckks **out, const rfhe_ckks_options *opt,
+                                                 rfhe_error *err);
+RFHE_API void rfhe_ckks_free(rfhe_ckks *c);
+RFHE_API void rfhe_ckks_get_info(const rfhe_ckks *c, rfhe_ckks_info *info);
+/* Nominal scale at `level` (0 .. top_level). */
+RFHE_API double rfhe_ckks_scale(const rfhe_ckks *c, uint32_t level);
+/* Prime i of the chain (0 .. top_level), then the special primes. */
+RFHE_API uint64_t rfhe_ckks_prime(const rfhe_ckks *c, uint32_t i);
+
+/* ---- Encoding ------------------------------------------------------------------------------------------------ */
+
+/* Encodes n slots (a power of two up to N/2; values repeat when n < N/2) at `level` and `scale` (0 = nominal).
+ *   re, im    n numbers each; im may be NULL (real slots)
+ * RFHE_E_ARG when a coefficient would not fit the modulus at that level (or exceeds 2^103), or a value is not finite. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_encode(rfhe_pt **out, const rfhe_ckks *c, const double *re,
+                                               const double *im, size_t n, uint32_t level,
+                                               double scale, rfhe_error *err);
+/* Encodes n <= N numbers as the first n coefficients of the polynomial. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_encode_coeffs(rfhe_pt **out, const rfhe_ckks *c,
+                                                      const double *x, size_t n, uint32_t level,
+                                                      double scale, rfhe_error *err);
+/* The inverse: n slots (a power of two up to N/2; for a sparse plaintext its n or more). `im` may be NULL.
+ * Exact (up to double rounding) as long as the numbers are below 2^46. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_decode(double *re, double *im, size_t n, const rfhe_pt *pt,
+                                               rfhe_error *err);
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_decode_coeffs(double *x, size_t n, const rfhe_pt *pt,
+                                                      rfhe_error *err);
+RFHE_API uint32_t rfhe_pt_level(const rfhe_pt *pt);
+RFHE_API double rfhe_pt_scale(const rfhe_pt *pt);
+RFHE_API void rfhe_pt_free(rfhe_pt *pt);
+
+/* ---- Keys ---------------------------------------------------------------------------------------------------- */
+
+/* A fresh dense ternary secret. `test_seed` is NULL for real keys; a number gives a deterministic key and is refused
+ * (RFHE_E_ARG) unless the parameters were made with insecure_test. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_secret_key_new(rfhe_secret_key **out, const rfhe_ckks *c,
+                                                       const uint64_t *test_seed, rfhe_error *err);
+RFHE_API void rfhe_secret_key_free(rfhe_secret_key *sk);
+
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_public_key_new(rfhe_public_key **out,
+                                                       const rfhe_secret_key *sk, rfhe_error *err);
+RFHE_API void rfhe_public_key_free(rfhe_public_key *pk);
+
+/* A key that is wanted: a Galois element and the highest level at which it will be used.
+ *   element   RFHE_ELEMENT_RELIN for relinearisation, else odd in [3, 2N): rfhe_element_rotate, rfhe_element_conjugate
+ *   special   special primes the key uses, fewer primes = smaller key and more digits; 0 = the fastest choice */
+typedef struct rfhe_key_want {
+    uint32_t element, level, special;
+} rfhe_key_want;
+enum { RFHE_ELEMENT_RELIN = 0 };
+
+/* The element of a rotation of the slots by `by` to the left (slot i receives slot i + by), any sign. */
+RFHE_API uint32_t rfhe_element_rotate(const rfhe_ckks *c, int64_t by);
+RFHE_API uint32_t rfhe_element_conjugate(const rfhe_ckks *c);
+
+/* A list of wanted keys that merges duplicates to the higher level. Zero state: empty. */
+typedef struct rfhe_key_list {
+    rfhe_key_want *items;
+    size_t count, capacity;
+} rfhe_key_list;
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_key_list_add(rfhe_key_list *list, uint32_t element,
+                                                     uint32_t level, uint32_t special,
+                                                     rfhe_error *err);
+RFHE_API void rfhe_key_list_clear(rfhe_key_list *list);
+
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_eval_keys_new(rfhe_eval_keys **out,
+                                                      const rfhe_secret_key *sk,
+                                                      const rfhe_key_want *want, size_t count,
+                                                      rfhe_error *err);
+RFHE_API void rfhe_eval_keys_free(rfhe_eval_keys *k);
+/* Bytes of the residues in memory: per key 2 * digits * (level + 1 + special) * N * 8. */
+RFHE_API size_t rfhe_eval_keys_bytes(const rfhe_eval_keys *k);
+RFHE_API size_t rfhe_eval_keys_count(const rfhe_eval_keys *k);
+
+/* ---- Encryption ---------------------------------------------------------------------------------------------- */
+
+/* A ciphertext with room for `level`, holding an encryption of zero without noise (all zero residues). */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_new(rfhe_ct **out, const rfhe_ckks *c, uint32_t level,
+                                               rfhe_error *err);
+RFHE_API void rfhe_ct_free(rfhe_ct *ct);
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_copy(rfhe_ct *out, const rfhe_ct *a, rfhe_error *err);
+RFHE_API uint32_t rfhe_ct_level(const rfhe_ct *ct);
+RFHE_API double rfhe_ct_scale(const rfhe_ct *ct);
+/* Declares the scale to be another one: multiplies the carried numbers by old/new without touching residues. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_set_scale(rfhe_ct *ct, double scale, rfhe_error *err);
+/* Parts: 2, or 3 after a product that was not relinearised. */
+RFHE_API uint32_t rfhe_ct_parts(const rfhe_ct *ct);
+/* Estimated error: standard deviation of one (complex) slot, in the unit of the carried numbers. */
+RFHE_API double rfhe_ct_error(const rfhe_ct *ct);
+/* -log2 of that. */
+RFHE_API double rfhe_ct_precision_bits(const rfhe_ct *ct);
+/* The bound on |slot| that the estimate assumes; grows with operations, and may be replaced by better knowledge. */
+RFHE_API double rfhe_ct_bound(const rfhe_ct *ct);
+RFHE_API void rfhe_ct_set_bound(rfhe_ct *ct, double bound);
+/* Bytes of residues held now. */
+RFHE_API size_t rfhe_ct_bytes(const rfhe_ct *ct);
+
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_encrypt(rfhe_ct *out, const rfhe_pt *pt,
+                                                const rfhe_public_key *pk, rfhe_error *err);
+/* With the secret key: half as much noise, and half as large on the wire (the uniform half is a seed). */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_encrypt_secret(rfhe_ct *out, const rfhe_pt *pt,
+                                                       const rfhe_secret_key *sk, rfhe_error *err);
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_decrypt(rfhe_pt **out, const rfhe_ct *ct,
+                                                const rfhe_secret_key *sk, rfhe_error *err);
+
+/* ---- Arithmetic ---------------------------------------------------------------------------------------------- */
+
+/* `keys` may be NULL for work without key switching; it is borrowed and must outlive the evaluator. All workspaces
+ * are made here, large enough for every operation at the top level. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_evaluator_new(rfhe_evaluator **out, const rfhe_ckks *c,
+                                                      const rfhe_eval_keys *keys, rfhe_error *err);
+RFHE_API void rfhe_evaluator_free(rfhe_evaluator *ev);
+/* Bytes of its workspaces. */
+RFHE_API size_t rfhe_evaluator_bytes(const rfhe_evaluator *ev);
+
+/* Two ciphertexts at different levels: the result has the lower one. Their scales must agree within 2^-40 (RFHE_E_ARG
+ * with both numbers otherwise). Either may have three parts. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_add(rfhe_ct *out, const rfhe_ct *a, const rfhe_ct *b,
+                                               rfhe_evaluator *ev, rfhe_error *err);
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_sub(rfhe_ct *out, const rfhe_ct *a, const rfhe_ct *b,
+                                               rfhe_evaluator *ev, rfhe_error *err);
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_neg(rfhe_ct *out, const rfhe_ct *a, rfhe_evaluator *ev,
+                                               rfhe_error *err);
+/* Adds an encoded plaintext (same scale), or one number to every slot. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_add_plain(rfhe_ct *out, const rfhe_ct *a,
+                                                     const rfhe_pt *pt, rfhe_evaluator *ev,
+                                                     rfhe_error *err);
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_add_const(rfhe_ct *out, const rfhe_ct *a, double x,
+                                                     rfhe_evaluator *ev, rfhe_error *err);
+/* Product with an encoded plaintext (at a's level or above): scales multiply; `rescale` also divides by the last prime
+ * in the same pass and costs the level. Encode `pt` at rfhe_plain_scale(a, 0) to land on the nominal scale below. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_mul_plain(rfhe_ct *out, const rfhe_ct *a,
+                                                     const rfhe_pt *pt, bool rescale,
+                                                     rfhe_evaluator *ev, rfhe_error *err);
+/* The scale of a plaintext factor with which `a`, multiplied and rescaled, has scale `target` (0 = nominal). */
+RFHE_API double rfhe_plain_scale(const rfhe_ct *a, double target);
+/* out = a * x, rescaled: one level. Lands on scale `target` (0 = nominal of the level below). */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_mul_const(rfhe_ct *out, const rfhe_ct *a, double x,
+                                                     double target, rfhe_evaluator *ev,
+                                                     rfhe_error *err);
+/* out = a * k without a level. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_mul_int(rfhe_ct *out, const rfhe_ct *a, int64_t k,
+                                                   rfhe_evaluator *ev, rfhe_error *err);
+/* out = a * X^k, 0 <= k < 2N: moves coefficients; k = N/2 multiplies every slot by i. No level, no noise. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_mul_monomial(rfhe_ct *out, const rfhe_ct *a, uint32_t k,
+                                                        rfhe_evaluator *ev, rfhe_error *err);
+/* out = a * b, relinearised and rescaled in one pass: one level, scale a*b/q. Two-part inputs. b may be a (cheaper).
+ * RFHE_E_DEPTH at level 0; RFHE_E_ARG without a relinearisation key for the level. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_mul(rfhe_ct *out, const rfhe_ct *a, const rfhe_ct *b,
+                                               rfhe_evaluator *ev, rfhe_error *err);
+/* out = a * b with three parts, neither relinearised nor rescaled; sums of such cost one relinearisation. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_mul_lazy(rfhe_ct *out, const rfhe_ct *a,
+                                                    const rfhe_ct *b, rfhe_evaluator *ev,
+                                                    rfhe_error *err);
+/* Three parts to two; `rescale` also divides by the last prime, in the same pass. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_relinearise(rfhe_ct *out, const rfhe_ct *a, bool rescale,
+                                                       rfhe_evaluator *ev, rfhe_error *err);
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_rescale(rfhe_ct *out, const rfhe_ct *a,
+                                                   rfhe_evaluator *ev, rfhe_error *err);
+/* Lowers the level without changing scale or numbers. RFHE_E_DEPTH when `level` is above a's. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_drop(rfhe_ct *out, const rfhe_ct *a, uint32_t level,
+                                                rfhe_evaluator *ev, rfhe_error *err);
+/* Rotates the slots left by `by`; sparse packings rotate within their n slots. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_rotate(rfhe_ct *out, const rfhe_ct *a, int64_t by,
+                                                  rfhe_evaluator *ev, rfhe_error *err);
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_conjugate(rfhe_ct *out, const rfhe_ct *a,
+                                                     rfhe_evaluator *ev, rfhe_error *err);
+/* X -> X^element on the plaintext polynomial. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_automorphism(rfhe_ct *out, const rfhe_ct *a,
+                                                        uint32_t element, rfhe_evaluator *ev,
+                                                        rfhe_error *err);
+/* out[i] = rotation of a by by[i]; the decomposition of `a` is shared (hoisting). The same bits as single rotations.
+ * a may be among the outputs only as the last one. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_rotate_many(rfhe_ct *const *out, const rfhe_ct *a,
+                                                       const int64_t *by, size_t count,
+                                                       rfhe_evaluator *ev, rfhe_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,15 @@
+/* What is believed secure: the largest log2(QP) per ring degree. See security.c for the sources. */
+#ifndef RFHE_CKKS_SECURITY_H
+#define RFHE_CKKS_SECURITY_H
+
+#include <stdint.h>
+
+/* Largest log2 of the product of all primes for a dense ternary secret, errors of sigma >= 3.19 and `security_bits`
+ * bits against classical attacks. 0 = not in the table (then nothing is secure). Only 128 is tabulated. */
+double rfhe_security_max_log2_qp(uint32_t log2_n, uint32_t security_bits);
+
+/* The same for a key under a sparse ternary secret of Hamming weight `weight` (used by the refresh for its
+ * encapsulation key and nowhere else). 0 = not in the table. */
+double rfhe_security_max_log2_sparse(uint32_t log2_n, uint32_t weight, uint32_t security_bits);
+
+#endif
