@@ -1,0 +1,236 @@
+/* See network.h. */
+#include "cli/network.h"
+
+#include "rfhe/onnx.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+rfhe_status rfhe_network_open(rfhe_graph **out, const char *path, rfhe_error *err)
+{
+    rfhe_graph *g = NULL;
+    rfhe_status st = RFHE_OK;
+    char text[96];
+
+    RFHE_TRY(rfhe_onnx_read(&g, path, NULL, err));
+    RFHE_TRY(rfhe_graph_infer(g, 0, err));
+    if (g->n_inputs != 1 || g->n_outputs < 1 || g->values[g->inputs[0]].shape.rank != 4) {
+        st = rfhe_fail(err, RFHE_E_FORMAT,
+                       "'%s' is not a network on images: it has %u inputs, the first of shape %s",
+                       path, g->n_inputs,
+                       g->n_inputs > 0
+                           ? rfhe_shape_text(text, sizeof text, &g->values[g->inputs[0]].shape)
+                           : "none");
+        goto done;
+    }
+    *out = g;
+    g = NULL;
+
+done:
+    rfhe_graph_free(g);
+    return st;
+}
+
+void rfhe_network_input(const rfhe_graph *g, int64_t *channels, int64_t *height, int64_t *width)
+{
+    const rfhe_shape *s = &g->values[g->inputs[0]].shape;
+
+    *channels = s->dim[1];
+    *height = s->dim[2];
+    *width = s->dim[3];
+}
+
+/* "0.5" or "0.5,0.4,0.3": one number stands for all channels. */
+static bool parse_triple(float out[3], const char *text)
+{
+    char *end = NULL;
+    unsigned n = 0;
+
+    for (const char *s = text; n < 3; s = end + 1) {
+        const double x = strtod(s, &end);
+        if (end == s || !isfinite(x)) { return false; }
+        out[n++] = (float)x;
+        if (*end == '\0') { break; }
+        if (*end != ',') { return false; }
+    }
+    if (*end != '\0' || n == 2) { return false; }
+    if (n == 1) { out[1] = out[2] = out[0]; }
+    return true;
+}
+
+static bool spec_is(const rfhe_dataset *d, const char *kind)
+{
+    const char *spec = rfhe_dataset_spec(d);
+    const size_t n = strlen(kind);
+
+    return strncmp(spec, kind, n) == 0 && (spec[n] == ':' || spec[n] == '\0');
+}
+
+/* One of mean and std: option, metadata, default. */
+static rfhe_status triple(float out[3], const char *option, const char *key, const rfhe_graph *g,
+                          const rfhe_args *args, const char *otherwise, rfhe_error *err)
+{
+    const char *given = rfhe_args_text(args, option, NULL);
+    const char *meta = rfhe_graph_meta(g, key);
+
+    if (given != NULL && !parse_triple(out, given)) {
+        return rfhe_fail(err, RFHE_E_ARG, "--%s wants one or three numbers, not '%s'", option, given);
+    }
+    if (given == NULL && meta != NULL && !parse_triple(out, meta)) {
+        return rfhe_fail(err, RFHE_E_FORMAT, "the model's %s is '%s', not one or three numbers", key,
+                         meta);
+    }
+    if (given == NULL && meta == NULL) { (void)parse_triple(out, otherwise); }
+    return RFHE_OK;
+}
+
+/* One of resize and crop; false when neither option nor metadata says anything. */
+static rfhe_status length(uint32_t *out, bool *found, const char *option, const char *key,
+                          const rfhe_graph *g, const rfhe_args *args, rfhe_error *err)
+{
+    const char *meta = rfhe_graph_meta(g, key);
+    uint64_t v = rfhe_args_uint(args, option, UINT64_MAX);
+    char *end = NULL;
+
+    *found = true;
+    if (v == UINT64_MAX && meta != NULL) {
+        v = strtoull(meta, &end, 10);
+        if (end == meta || *end != '\0' || v > 65536) {
+            return rfhe_fail(err, RFHE_E_FORMAT, "the model's %s is '%s', not a number of pixels", key,
+                             meta);
+        }
+    }
+    if (v == UINT64_MAX) {
+        *found = false;
+    } else if (v > 65536) {
+        return rfhe_fail(err, RFHE_E_ARG, "--%s %llu is not a sensible number of pixels", option,
+                         (unsigned long long)v);
+    } else {
+        *out = (uint32_t)v;
+    }
+    return RFHE_OK;
+}
+
+rfhe_status rfhe_network_transform(rfhe_transform *out, const rfhe_graph *g, const rfhe_dataset *d,
+                                   const rfhe_args *args, rfhe_error *err)
+{
+    rfhe_transform t = {0};
+    rfhe_status st = RFHE_OK;
+    int64_t channels = 0, height = 0, width = 0;
+    uint32_t crop = 0;
+    bool has_resize = false, has_crop = false;
+    const char *mean = "0.485,0.456,0.406", *std = "0.229,0.224,0.225";
+    const bool photos = rfhe_dataset_width(d) == 0;
+
+    if (spec_is(d, "fashion-mnist")) { mean = "0.2860", std = "0.3530"; }
+    if (spec_is(d, "mnist")) { mean = "0.1307", std = "0.3081"; }
+    rfhe_network_input(g, &channels, &height, &width);
+    if (channels != 1 && channels != 3) {
+        return rfhe_fail(err, RFHE_E_UNSUPPORTED, "the model wants images of %lld channels, not 1 or 3",
+                         (long long)channels);
+    }
+    t.channels = (uint32_t)channels;
+    RFHE_TRY(triple(t.mean, "mean", "rfhe.mean", g, args, mean, err));
+    RFHE_TRY(triple(t.std, "std", "rfhe.std", g, args, std, err));
+    RFHE_TRY(length(&t.resize, &has_resize, "resize", "rfhe.resize", g, args, err));
+    RFHE_TRY(length(&crop, &has_crop, "crop", "rfhe.crop", g, args, err));
+    t.crop_height = t.crop_width = crop;
+    if (height > 0 && width > 0 &&
+        (photos || rfhe_dataset_height(d) != height || rfhe_dataset_width(d) != width)) {
+        if (!has_crop) {
+            t.crop_height = (uint32_t)height;
+            t.crop_width = (uint32_t)width;
+        }
+        if (!has_resize) {
+            const int64_t side = height > width ? height : width;
+            t.resize = (uint32_t)(photos ? (side * 8 + 6) / 7 : side);
+        }
+    }
+    *out = t;
+
+done:
+    return st;
+}
+
+rfhe_status rfhe_network_set_metadata(rfhe_graph *g, const rfhe_transform *t, const rfhe_dataset *d)
+{
+    rfhe_status st = RFHE_OK;
+    rfhe_text classes = {0};
+    char text[96];
+
+    for (int i = 0; i < 2; i++) {
+        const float *v = i == 0 ? t->mean : t->std;
+        if (t->channels == 1) {
+            (void)snprintf(text, sizeof text, "%.6g", (double)v[0]);
+        } else {
+            (void)snprintf(text, sizeof text, "%.6g,%.6g,%.6g", (double)v[0], (double)v[1], (double)v[2]);
+        }
+        RFHE_TRY(rfhe_graph_set_meta(g, i == 0 ? "rfhe.mean" : "rfhe.std", text));
+    }
+    if (t->resize > 0) {
+        (void)snprintf(text, sizeof text, "%u", t->resize);
+        RFHE_TRY(rfhe_graph_set_meta(g, "rfhe.resize", text));
+    }
+    if (t->crop_height > 0 && t->crop_height == t->crop_width) {
+        (void)snprintf(text, sizeof text, "%u", t->crop_height);
+        RFHE_TRY(rfhe_graph_set_meta(g, "rfhe.crop", text));
+    }
+    if (rfhe_dataset_classes(d) <= 100) {
+        for (uint32_t c = 0; c < rfhe_dataset_classes(d); c++) {
+            rfhe_text_printf(&classes, "%s%s", c > 0 ? "," : "", rfhe_dataset_class_name(d, c));
+        }
+        RFHE_TRY(rfhe_text_status(&classes));
+        RFHE_TRY(rfhe_graph_set_meta(g, "rfhe.classes", classes.data));
+    }
+
+done:
+    rfhe_text_clear(&classes);
+    return st;
+}
+
+uint32_t rfhe_network_batch(const rfhe_graph *g, uint64_t images)
+{
+    int64_t channels = 0, height = 0, width = 0;
+
+    rfhe_network_input(g, &channels, &height, &width);
+    const int64_t floats = channels * (height > 0 ? height : 224) * (width > 0 ? width : 224);
+    uint64_t batch = (uint64_t)((INT64_C(1) << 22) / (floats > 0 ? floats : 1));
+    batch = batch > 128 ? 128 : batch < 8 ? 8 : batch;
+    return (uint32_t)(batch > images && images > 0 ? images : batch);
+}
+
+static rfhe_status next(void *user, float *images, uint32_t *labels, uint32_t *count, rfhe_error *err)
+{
+    return rfhe_loader_read(user, images, labels, count, err);
+}
+
+static rfhe_status seek(void *user, uint64_t epoch, uint64_t position, rfhe_error *err)
+{
+    return rfhe_loader_set_state(user, (rfhe_loader_state){epoch, position}, err);
+}
+
+rfhe_status rfhe_images_open(rfhe_images *out, rfhe_dataset *set, const rfhe_transform *t,
+                             const rfhe_loader_options *options, rfhe_error *err)
+{
+    uint64_t images = rfhe_dataset_count(set);
+
+    out->set = set;
+    rfhe_status st = rfhe_loader_new(&out->loader, set, t, options, err);
+    if (st != RFHE_OK) { return st; }
+    if (options->drop_last) { images -= images % options->batch; }
+    out->source = (rfhe_batch_source){.next = next,
+                                      .seek = seek,
+                                      .user = out->loader,
+                                      .images = images,
+                                      .batch = options->batch};
+    return RFHE_OK;
+}
+
+void rfhe_images_close(rfhe_images *s)
+{
+    rfhe_loader_free(s->loader);
+    rfhe_dataset_close(s->set);
+    *s = (rfhe_images){0};
+}

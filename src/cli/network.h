@@ -1,0 +1,59 @@
+/* What the verbs that run a network on images share: opening a model, finding out how images become its input, and
+ * feeding a loader's batches to nn/. */
+#ifndef RFHE_CLI_NETWORK_H
+#define RFHE_CLI_NETWORK_H
+
+#include "cli/cli.h"
+
+#include "nn/evaluate.h"
+#include "rfhe/data.h"
+
+/* Rows for the tables of verbs that read images. */
+#define RFHE_OPTIONS_PREPROCESSING                                                                 \
+    {"mean", 0, RFHE_OPT_TEXT, "R,G,B", NULL,                                                      \
+     "subtracted after byte / 255 (default: the model's rfhe.mean, else by data set)"},            \
+        {"std", 0, RFHE_OPT_TEXT, "R,G,B", NULL, "divided by afterwards (default as for --mean)"}, \
+        {"resize", 0, RFHE_OPT_UINT, "N", NULL,                                                    \
+         "bring the shorter side to N pixels first (default: rfhe.resize, else as the model needs)"}, \
+        {"crop", 0, RFHE_OPT_UINT, "N", NULL,                                                      \
+         "then cut N x N pixels from the centre (default: rfhe.crop, else as the model needs)"}
+
+/* Opens an ONNX file and infers shapes with a symbolic batch. RFHE_E_FORMAT when it is not a classifier of images: one
+ * input N x C x H x W. */
+RFHE_MUST_USE rfhe_status rfhe_network_open(rfhe_graph **out, const char *path, rfhe_error *err);
+
+/* Channels, height, width of the first input; -1 for what is symbolic. */
+void rfhe_network_input(const rfhe_graph *g, int64_t *channels, int64_t *height, int64_t *width);
+
+/* How images of `d` become input of `g`: first the options above, then the metadata rfhe.mean, rfhe.std, rfhe.resize,
+ * rfhe.crop, then these defaults:
+ *   mean, std   cifar10, cifar100, folder, imagenet: 0.485,0.456,0.406 and 0.229,0.224,0.225 (what the usual pretrained
+ *               networks expect); fashion-mnist: 0.2860 and 0.3530; mnist: 0.1307 and 0.3081
+ *   size        as they are, if the model wants that; else resized so that a centre crop of the model's size takes
+ *               7/8 of the shorter side of photos (folders), all of it otherwise
+ * RFHE_E_ARG with a sentence about the option that cannot be read; RFHE_E_FORMAT about the metadata. */
+RFHE_MUST_USE rfhe_status rfhe_network_transform(rfhe_transform *out, const rfhe_graph *g,
+                                                 const rfhe_dataset *d, const rfhe_args *args,
+                                                 rfhe_error *err);
+/* Writes the transform into the metadata of `g`, so that the file says how to feed it. */
+RFHE_MUST_USE rfhe_status rfhe_network_set_metadata(rfhe_graph *g, const rfhe_transform *t,
+                                                    const rfhe_dataset *d);
+
+/* Images for a batch of this network: up to 128, fewer for large inputs, at most `images`. */
+uint32_t rfhe_network_batch(const rfhe_graph *g, uint64_t images);
+
+/* A data set with its loader as a source of batches. Zero state: closed. */
+typedef struct rfhe_images {
+    rfhe_dataset *set;
+    rfhe_loader *loader;
+    rfhe_batch_source source; /* its `user` is the loader: valid wherever the struct is copied */
+} rfhe_images;
+
+/* Starts a loader on `set`, which rfhe_images_close closes (also when this call fails, if *out was zero). An epoch has
+ * all images, or the whole batches if options->drop_last. */
+RFHE_MUST_USE rfhe_status rfhe_images_open(rfhe_images *out, rfhe_dataset *set,
+                                           const rfhe_transform *t,
+                                           const rfhe_loader_options *options, rfhe_error *err);
+void rfhe_images_close(rfhe_images *s);
+
+#endif
