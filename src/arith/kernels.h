@@ -112,7 +112,7 @@ typedef void rfhe_sample_noise_fn(int64_t *r, size_t n, const uint8_t *bytes);
 /* Those with a body of their own per instruction set; the rest fall through to the set below. */
 #define RFHE_KERNEL_LIST_portable(X) RFHE_KERNEL_LIST(X)
 #define RFHE_KERNEL_LIST_avx2(X)
-#define RFHE_KERNEL_LIST_avx512ifma(X)
+#define RFHE_KERNEL_LIST_avx512ifma(X) X(ntt_forward) X(ntt_inverse)
 
 #define RFHE_DECLARE(name) rfhe_##name##_fn rfhe_##name##_portable;
 RFHE_KERNEL_LIST_portable(RFHE_DECLARE)
