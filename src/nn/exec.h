@@ -18,6 +18,10 @@ typedef struct rfhe_exec_options {
     bool training;        /* keeps what backward needs; BN uses and updates batch statistics            */
     bool frozen_bn;       /* with training: BN normalises by its running statistics, which stay fixed   */
     rfhe_compute compute; /* activations and weights of convolutions and dense layers; master stays f32 */
+    uint64_t seed;        /* of dropout masks                                                           */
+    /* Values that rfhe_exec_read may ask for: they are neither fused away nor overwritten. Borrowed for the call. */
+    const char *const *keep;
+    uint32_t n_keep;
 } rfhe_exec_options;
 
 typedef struct rfhe_exec rfhe_exec;
@@ -69,7 +73,7 @@ RFHE_MUST_USE rfhe_status rfhe_exec_store(const rfhe_exec *e, rfhe_graph *g, rfh
 void rfhe_exec_bn_momentum(rfhe_exec *e, float m);
 
 /* The values of an intermediate tensor after forward, as float32 NCHW, for profiles and debugging; `name` as in the
- * graph. Needs the executor to have been told to keep it (rfhe_exec_keep before the first run). */
+ * graph. Only values named in rfhe_exec_options.keep are there for certain; RFHE_E_ARG for another name or size. */
 RFHE_MUST_USE rfhe_status rfhe_exec_read(rfhe_exec *e, const char *name, float *out, size_t count,
                                          rfhe_error *err);
 
