@@ -259,8 +259,10 @@ rfhe_status rfhe_onnx_fold(const rfhe_onnx_site *s)
     }
     RFHE_TRY(rows[row].fold(&f));
     rfhe_onnx_entry *e = &s->r->entries[rfhe_onnx_find(s->r, s->n->output[0])];
+    bool holds_batch = false; /* Gather and Slice may have left it behind */
+    for (size_t i = 0; i < f.out->count; i++) { holds_batch |= f.out->i64[i] == RFHE_ONNX_BATCH; }
     e->is_constant = true;
-    e->is_batch = f.is_batch;
+    e->is_batch = f.is_batch && holds_batch;
     e->tensor = e->owned = f.out;
     f.out = NULL;
 
