@@ -132,7 +132,7 @@ static inline size_t rfhe_elem_size(const rfhe_slot *s)
 
 static inline const rfhe_kernels *rfhe_slot_kernels(const rfhe_slot *s)
 {
-    return rfhe_kernels_get(s->bf16);
+    return rfhe_nn_kernels_get(s->bf16);
 }
 
 /* Sets count and strides from shape and order. */

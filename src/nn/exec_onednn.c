@@ -377,7 +377,7 @@ static void take_gradient(float *to, const float *from, size_t n, bool add)
 {
     if (to == NULL) { return; }
     if (add) {
-        rfhe_kernels_get(false)->add(to, to, from, n);
+        rfhe_nn_kernels_get(false)->add(to, to, from, n);
     } else {
         memcpy(to, from, n * sizeof *to);
     }

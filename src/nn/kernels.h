@@ -58,7 +58,7 @@ typedef struct rfhe_kernels {
 } rfhe_kernels;
 
 /* The best set this CPU may use; `bf16` chooses the element type. */
-const rfhe_kernels *rfhe_kernels_get(bool bf16);
+const rfhe_kernels *rfhe_nn_kernels_get(bool bf16);
 
 extern const rfhe_kernels rfhe_kernels_f32_portable, rfhe_kernels_bf16_portable;
 extern const rfhe_kernels rfhe_kernels_f32_avx2, rfhe_kernels_bf16_avx2;

@@ -132,7 +132,7 @@ void rfhe_nd_run_serial(const rfhe_nd *nd, rfhe_row_fn *row, const void *user)
 void rfhe_row_load(float *out, const void *p, int64_t stride, bool bf16, size_t n)
 {
     if (stride == 1) {
-        rfhe_kernels_get(bf16)->load(out, p, n);
+        rfhe_nn_kernels_get(bf16)->load(out, p, n);
     } else if (bf16) {
         const rfhe_bf16 *x = p;
         for (size_t i = 0; i < n; i++) { out[i] = rfhe_from_bf16(x[(int64_t)i * stride]); }
@@ -145,7 +145,7 @@ void rfhe_row_load(float *out, const void *p, int64_t stride, bool bf16, size_t 
 void rfhe_row_store(void *p, int64_t stride, bool bf16, const float *in, size_t n)
 {
     if (stride == 1) {
-        rfhe_kernels_get(bf16)->store(p, in, n);
+        rfhe_nn_kernels_get(bf16)->store(p, in, n);
     } else if (bf16) {
         rfhe_bf16 *y = p;
         for (size_t i = 0; i < n; i++) { y[(int64_t)i * stride] = rfhe_to_bf16(in[i]); }
