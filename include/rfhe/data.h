@@ -149,7 +149,8 @@ RFHE_API RFHE_MUST_USE rfhe_status rfhe_image_resize(rfhe_image *out, uint32_t w
 /* --- Loader ------------------------------------------------------------------------------------------------------ */
 
 /* Delivers batches in a fixed order that depends on the seed alone. Background threads prepare the next ones while the
- * caller computes. One thread at a time may call it. The data set must outlive it. */
+ * caller computes. One thread at a time may call it. The data set must outlive it. To cancel, free it: that waits for
+ * the images in work only. Memory: (prefetch + 1) batches, with no_thread one. */
 typedef struct rfhe_loader rfhe_loader;
 
 typedef struct rfhe_loader_options { /* zero state but for `batch`: every image once per epoch, in file order, for ever */

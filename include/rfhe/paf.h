@@ -168,6 +168,9 @@ typedef struct rfhe_histogram {
 
 /* Adds n values x[0], x[stride], ...; the sums are taken over fixed pieces, so that the bits do not depend on the team. */
 RFHE_API void rfhe_histogram_add(rfhe_histogram *h, const float *x, size_t n, size_t stride);
+/* A tensor [outer][channels][inner], or [outer][channels/block][inner][block] when block > 0, into h[channels]. */
+RFHE_API void rfhe_histogram_add_channels(rfhe_histogram *h, const float *x, size_t outer, size_t channels,
+                                          size_t inner, size_t block);
 RFHE_API void rfhe_histogram_merge(rfhe_histogram *into, const rfhe_histogram *from);
 RFHE_API double rfhe_histogram_mean(const rfhe_histogram *h);
 RFHE_API double rfhe_histogram_sigma(const rfhe_histogram *h);
@@ -186,7 +189,7 @@ typedef struct rfhe_paf_fit_options { /* zero = choose for me */
 
 typedef struct rfhe_paf_fit_report {
     double rms_before, rms_after; /* weighted RMS of y - ReLU(x), in the unit of x            */
-    double relative_before, relative_after; /* the same divided by the weighted RMS of x      */
+    double relative_before, relative_after; /* the same divided by the weighted RMS of ReLU(x) */
     double outside;               /* share of the values with |x| > scale                     */
     uint32_t steps;
 } rfhe_paf_fit_report;
@@ -199,6 +202,12 @@ typedef struct rfhe_paf_fit_report {
 RFHE_API RFHE_MUST_USE rfhe_status rfhe_paf_fit(rfhe_paf *p, rfhe_paf_fit_report *report,
                                                 const rfhe_histogram *h, double scale,
                                                 const rfhe_paf_fit_options *opt, rfhe_error *err);
+/* n independent fits, one per channel, on the whole team; report may be NULL. The first failure by index is returned,
+ * the other channels are fitted all the same. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_paf_fit_channels(rfhe_paf *p, rfhe_paf_fit_report *report,
+                                                         const rfhe_histogram *h, const double *scale,
+                                                         size_t n, const rfhe_paf_fit_options *opt,
+                                                         rfhe_error *err);
 /* Weighted RMS error as in rfhe_paf_fit_report, without fitting. */
 RFHE_API RFHE_MUST_USE rfhe_status rfhe_paf_fit_error(double *rms, double *relative, const rfhe_paf *p,
                                                       const rfhe_histogram *h, double scale,

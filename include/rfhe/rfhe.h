@@ -2,8 +2,10 @@
 #ifndef RFHE_RFHE_H
 #define RFHE_RFHE_H
 
+#include "rfhe/ckks.h"
 #include "rfhe/data.h"
 #include "rfhe/paf.h"
+#include "rfhe/onnx.h"
 #include "rfhe/status.h"
 
 #endif

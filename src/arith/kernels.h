@@ -111,8 +111,14 @@ typedef void rfhe_sample_noise_fn(int64_t *r, size_t n, const uint8_t *bytes);
 
 /* Those with a body of their own per instruction set; the rest fall through to the set below. */
 #define RFHE_KERNEL_LIST_portable(X) RFHE_KERNEL_LIST(X)
-#define RFHE_KERNEL_LIST_avx2(X)
-#define RFHE_KERNEL_LIST_avx512ifma(X) X(ntt_forward) X(ntt_inverse)
+#define RFHE_KERNEL_LIST_avx2(X)                                                                    \
+    X(ntt_forward) X(ntt_inverse) X(add) X(sub) X(neg) X(mul) X(mul_add) X(mul_const)               \
+    X(mul_add_const) X(add_const) X(mul_shoup) X(mul_add_shoup) X(sub_scale) X(inner)               \
+    X(convert_scale) X(convert_out)
+#define RFHE_KERNEL_LIST_avx512ifma(X)                                                              \
+    X(ntt_forward) X(ntt_inverse) X(add) X(sub) X(neg) X(mul) X(mul_add) X(mul_const)               \
+    X(mul_add_const) X(add_const) X(mul_shoup) X(mul_add_shoup) X(sub_scale) X(inner)               \
+    X(convert_scale) X(convert_out) X(automorphism_ntt) X(from_i64) X(from_f64) X(sample_uniform)
 
 #define RFHE_DECLARE(name) rfhe_##name##_fn rfhe_##name##_portable;
 RFHE_KERNEL_LIST_portable(RFHE_DECLARE)

@@ -6,13 +6,14 @@
 
 #include "base/mem.h"
 
-#include <limits.h>
+#include <stdbool.h>
 #include <string.h>
 #include <turbojpeg.h>
 
 typedef struct jpeg_head {
     uint32_t width, height, components;
-    size_t scan; /* offset just behind the first SOS marker */
+    size_t scan;  /* offset just behind the first SOS marker          */
+    bool has_junk; /* bytes between the segments that belong to none   */
 } jpeg_head;
 
 static unsigned be16(const uint8_t *p)
@@ -34,13 +35,18 @@ static rfhe_status read_head(jpeg_head *h, const uint8_t *p, size_t size, const 
     *h = (jpeg_head){0};
     for (;;) {
         while (at + 1 < size && p[at] == 0xff && p[at + 1] == 0xff) { at++; } /* fill bytes */
+        while (at + 1 < size && (p[at] != 0xff || p[at + 1] == 0x00 || p[at + 1] == 0xff)) {
+            h->has_junk = true; /* every decoder looks for the next marker */
+            at++;
+        }
         if (at + 4 > size) {
             return rfhe_fail(err, RFHE_E_FORMAT, "'%s' ends at offset %zu, before its picture", name,
                              size);
         }
         const unsigned marker = p[at + 1], length = be16(p + at + 2);
-        if (p[at] != 0xff || marker == 0 || marker == 0xd9) {
-            return rfhe_fail(err, RFHE_E_FORMAT, "'%s' has no JPEG segment at offset %zu", name, at);
+        if (marker == 0xd9) {
+            return rfhe_fail(err, RFHE_E_FORMAT, "'%s' ends with a marker at offset %zu, before its picture",
+                             name, at);
         }
         if (marker == 0x01 || (marker >= 0xd0 && marker <= 0xd8)) { /* no length follows */
             at += 2;
@@ -144,6 +150,7 @@ rfhe_status rfhe_jpeg_decode(rfhe_image *out, const uint8_t *data, size_t size, 
         (void)rfhe_fail(err, st, "no memory to decode '%s'", name);
         goto done;
     }
+    out->damaged = head.has_junk;
     if (tjDecompress2(tj, data, (unsigned long)size, is_cmyk ? cmyk : out->pixels, width, 0, height,
                       format, TJFLAG_ACCURATEDCT | TJFLAG_LIMITSCANS) != 0) {
         const char *why = tjGetErrorStr2(tj);

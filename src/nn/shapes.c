@@ -119,8 +119,9 @@ static rfhe_status infer_conv(const scope *s)
     for (uint32_t i = 0; i < w->spatial; i++) {
         if (k->dim[2 + i] != w->kernel[i]) { return misfit(s, "kernel_shape differs from the kernel"); }
     }
+    int64_t channels = 0;
     if (w->groups < 1 || k->dim[0] < 1 || k->dim[0] % w->groups != 0 ||
-        k->dim[1] * w->groups != x->dim[1]) {
+        __builtin_mul_overflow(k->dim[1], w->groups, &channels) || channels != x->dim[1]) {
         return misfit(s, "channels, groups and kernel do not fit");
     }
     if (bias != NULL && (bias->rank != 1 || bias->dim[0] != k->dim[0])) {
@@ -360,9 +361,13 @@ static rfhe_status infer_slice(const scope *s)
         end = end < low ? low : end > high ? high : end;
         const int64_t span = step > 0 ? end - start : start - end, stride = step > 0 ? step : -step;
         y.dim[a] = span <= 0 ? 0 : (span - 1) / stride + 1;
+        for (uint32_t k = 0; k < i; k++) {
+            if (s->n->attr.slice.axis[k] == a) { return misfit(s, "an axis is sliced twice"); }
+        }
         s->n->attr.slice.axis[i] = a;
-        s->n->attr.slice.start[i] = start;
-        s->n->attr.slice.end[i] = end;
+        /* "Before the first" is written so that inferring again reads it as that and not as the last. */
+        s->n->attr.slice.start[i] = start == -1 ? -size - 1 : start;
+        s->n->attr.slice.end[i] = end == -1 ? -size - 1 : end;
     }
     set_out(s, 0, &y);
     return RFHE_OK;
@@ -449,6 +454,19 @@ static rfhe_status infer_node(const scope *s)
     return misfit(s, "is not an operator of this version");
 }
 
+/* Whether one image of this shape is of a size that sums and products below cannot overflow with. */
+static bool is_countable(const rfhe_shape *s)
+{
+    rfhe_shape image = *s;
+    size_t count = 0;
+
+    for (uint32_t i = 0; i < image.rank; i++) {
+        if (image.dim[i] > (int64_t)1 << 40) { return false; } /* a zero elsewhere would hide it */
+        if (image.dim[i] < 0) { image.dim[i] = 1; }
+    }
+    return rfhe_shape_count(&image, &count);
+}
+
 rfhe_status rfhe_graph_infer(rfhe_graph *g, int64_t batch, rfhe_error *err)
 {
     for (uint32_t i = 0; i < g->n_inputs; i++) {
@@ -464,14 +482,16 @@ rfhe_status rfhe_graph_infer(rfhe_graph *g, int64_t batch, rfhe_error *err)
             }
             if (batch > 0) { v->shape.dim[k] = batch; }
         }
+        if (!is_countable(&v->shape)) {
+            return rfhe_fail(err, RFHE_E_UNSUPPORTED, "input '%s' is too large", v->name);
+        }
     }
     for (uint32_t i = 0; i < g->n_nodes; i++) {
         const rfhe_status st = infer_node(&(scope){.g = g, .n = &g->nodes[i], .err = err});
         if (st != RFHE_OK) { return st; }
-        for (uint32_t k = 0; batch > 0 && k < g->nodes[i].n_outputs; k++) {
+        for (uint32_t k = 0; k < g->nodes[i].n_outputs; k++) {
             const rfhe_value_id id = g->nodes[i].outputs[k];
-            size_t count = 0;
-            if (id != RFHE_NO_VALUE && !rfhe_shape_count(&g->values[id].shape, &count)) {
+            if (id != RFHE_NO_VALUE && !is_countable(&g->values[id].shape)) {
                 return rfhe_fail(err, RFHE_E_UNSUPPORTED, "node '%s' (%s) makes a tensor that is too large",
                                  g->nodes[i].name, rfhe_op_name(g->nodes[i].op));
             }

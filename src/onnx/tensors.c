@@ -14,7 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef Onnx__TensorProto__DataType data_type;
 #define TYPE(name) ONNX__TENSOR_PROTO__DATA_TYPE__##name
 
 const char *rfhe_onnx_type_name(int32_t t)
@@ -153,9 +152,7 @@ static bool stays_inside(const char *location)
 static rfhe_status open_external(rfhe_file_map *map, const char *folder, const char *location,
                                  const char *tensor, rfhe_error *err)
 {
-    rfhe_status st = RFHE_OK;
-    char *root = NULL, *file = NULL;
-    char path[PATH_MAX];
+    char path[PATH_MAX], root[PATH_MAX], file[PATH_MAX];
 
     if (folder == NULL) {
         return rfhe_fail(err, RFHE_E_UNSUPPORTED,
@@ -167,27 +164,17 @@ static rfhe_status open_external(rfhe_file_map *map, const char *folder, const c
                          "tensor '%s' lies in '%.200s', which is not a path inside the model's folder",
                          tensor, location);
     }
-    root = realpath(folder, NULL);
-    file = realpath(path, NULL);
-    if (root == NULL || file == NULL) {
-        st = rfhe_fail(err, errno == ENOMEM ? RFHE_E_NOMEM : RFHE_E_IO,
-                       "cannot read the external file '%.200s' of tensor '%s': %s", path, tensor,
-                       strerror(errno));
-        goto done;
+    if (realpath(folder, root) == NULL || realpath(path, file) == NULL) {
+        return rfhe_fail(err, RFHE_E_IO, "cannot read the external file '%.200s' of tensor '%s': %s", path, tensor,
+                         strerror(errno));
     }
     const size_t length = strlen(root);
     if (strncmp(file, root, length) != 0 || (file[length] != '/' && strcmp(root, "/") != 0)) {
-        st = rfhe_fail(err, RFHE_E_FORMAT,
-                       "the external file '%.200s' of tensor '%s' is a link out of the model's folder",
-                       location, tensor);
-        goto done;
+        return rfhe_fail(err, RFHE_E_FORMAT,
+                         "the external file '%.200s' of tensor '%s' is a link out of the model's folder",
+                         location, tensor);
     }
-    st = rfhe_file_map_open(map, file, err);
-
-done:
-    free(root); /* realpath uses the C library's allocator */
-    free(file);
-    return st;
+    return rfhe_file_map_open(map, file, err);
 }
 
 static rfhe_status load_external(rfhe_tensor **out, const Onnx__TensorProto *src, rfhe_dtype dtype,

@@ -262,7 +262,14 @@ static int try_split(builder *b, const series *r, bool has_v, unsigned target, i
         if (s.degree > 0) { s.degree--; }
     }
     trim(&s, largest(r));
-    if (!has_v && q.degree == 0) { return NONE; } /* a flat case */
+    if (!has_v && q.degree == 0) { /* c T_n + s: no product but those of s */
+        giant = cancel ? NONE : chebyshev(b, n, target);
+        if (giant == NONE || level(b, giant) + (is_free(q.c[0]) ? 0 : 1) > target) { return NONE; }
+        const int term = scale(b, giant, q.c[0]);
+        if (s.degree == 0) { return add_constant(b, term, s.c[0]); }
+        const int rest = solve(b, &s, false, target);
+        return rest == NONE ? NONE : add(b, term, rest);
+    }
     left = solve(b, &q, has_v, target - 1);
     if (left == NONE) { return NONE; }
     giant = chebyshev(b, n, target - 1);
@@ -345,7 +352,7 @@ static int solve(builder *b, const series *r, bool has_v, unsigned target)
         }
         int top = 1;
         while (2 * top <= r->degree) { top *= 2; }
-        for (int n = top; n >= 1 && (n == top || (r->degree <= 8 && 4 * n > r->degree)); n /= 2) {
+        for (int n = top; n >= 1 && (n == top || (4 * n > r->degree && (r->degree <= 8 || r->degree == top))); n /= 2) {
             TRY(try_split(c.trial, r, has_v, target, n, true));
             TRY(try_split(c.trial, r, has_v, target, n, false));
         }

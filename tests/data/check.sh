@@ -57,7 +57,7 @@ expect 3 'CIFAR-10 binary version' "cannot read 'c/test_batch.bin': No such file
 mkdir -p f/a f/b
 printf '\377\330\377\331' >f/a/x.jpg
 printf 'GIF89a' >f/b/y.png
-expect 3 '^all  *2 images, 2 classes of 1 images' "f/a/x.jpg' ends at offset 4, before its picture" check folder:f
+expect 3 '^all  *2 images, 2 classes of 1 images' "f/a/x.jpg' ends at offset 4" check folder:f
 expect 3 '2 cannot be decoded; the first: ' 'x.jpg' check folder:f
 expect 3 'train-images-idx3-ubyte' "there is no folder 'nowhere'" check mnist:nowhere
 expect 2 '' 'is no data set' check nonsense:c

@@ -238,6 +238,25 @@ static void claims_are_checked_before_memory_is_asked_for(void **state)
     rfhe_image_clear(&m);
 }
 
+static void junk_between_segments_is_skipped_and_told(void **state)
+{
+    rfhe_image clean = {0}, junk = {0};
+    blob b;
+
+    (void)state;
+    make_jpeg(&b, TJPF_RGB, TJSAMP_444, 0);
+    const size_t at = 4u + (size_t)(b.data[4] << 8 | b.data[5]); /* behind the first segment */
+    assert_int_equal(rfhe_image_decode(&clean, b.data, b.size, "clean", NULL), RFHE_OK);
+    assert_false(clean.damaged);
+    memmove(b.data + at + 3, b.data + at, b.size - at);
+    memcpy(b.data + at, "\x00\x12\x00", 3);
+    assert_int_equal(rfhe_image_decode(&junk, b.data, b.size + 3, "junk", NULL), RFHE_OK);
+    assert_true(junk.damaged);
+    assert_memory_equal(junk.pixels, clean.pixels, W * H * 3);
+    rfhe_image_clear(&clean);
+    rfhe_image_clear(&junk);
+}
+
 static void sentences_name_the_file_and_the_offset(void **state)
 {
     rfhe_image m = {0};
@@ -298,6 +317,7 @@ int main(void)
         cmocka_unit_test(pngs_of_every_kind_decode),
         cmocka_unit_test(damaged_images_are_refused_and_never_crash),
         cmocka_unit_test(claims_are_checked_before_memory_is_asked_for),
+        cmocka_unit_test(junk_between_segments_is_skipped_and_told),
         cmocka_unit_test(sentences_name_the_file_and_the_offset),
         cmocka_unit_test(allocation_failures_come_back_without_a_leak),
     };

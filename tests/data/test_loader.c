@@ -298,6 +298,49 @@ static void random_resized_crops_repeat_under_a_seed_and_differ(void **state)
     rfhe_dataset_close(d);
 }
 
+/* Ramps: the red of column x is 8 x, the green of row y is 8 y, so the ends of a crop tell its box. */
+static void random_boxes_have_the_areas_and_ratios_asked_for(void **state)
+{
+    const rfhe_transform t = {.crop_height = 32, .crop_width = 32};
+    const rfhe_loader_options o = {.batch = 500, .augment = {.random_resized_crop = true}};
+    static uint8_t f[500 * 3073];
+    char path[200];
+    rfhe_dataset *d = NULL;
+    rfhe_loader *l = NULL;
+    rfhe_batch b;
+    double mean = 0;
+    unsigned left_half = 0;
+
+    (void)state;
+    for (uint32_t i = 0; i < sizeof f; i++) {
+        const uint32_t k = i % 3073 - 1;
+        f[i] = i % 3073 == 0 ? 0 : (uint8_t)(k < PLANE ? 8 * (k % 32) : 8 * (k % PLANE / 32));
+    }
+    (void)snprintf(path, sizeof path, "%s/ramps", test_folder());
+    assert_int_equal(mkdir(path, 0755), 0);
+    (void)snprintf(path, sizeof path, "%s/ramps/test_batch.bin", test_folder());
+    assert_int_equal(rfhe_file_write(path, f, sizeof f, 0644, NULL), RFHE_OK);
+    (void)snprintf(path, sizeof path, "cifar10:%s/ramps", test_folder());
+    assert_int_equal(rfhe_dataset_open(&d, path, "test", NULL, NULL), RFHE_OK);
+    assert_int_equal(rfhe_loader_new(&l, d, &t, &o, NULL), RFHE_OK);
+    assert_int_equal(rfhe_loader_next(l, &b, NULL), RFHE_OK);
+    for (uint32_t k = 0; k < b.count; k++) {
+        const float *red = b.images + k * IMAGE, *green = red + PLANE;
+        const double x0 = rint((double)red[0] * 255 / 8), x1 = rint((double)red[31] * 255 / 8);
+        const double y0 = rint((double)green[0] * 255 / 8), y1 = rint((double)green[31 * 32] * 255 / 8);
+        const double w = x1 - x0 + 1, h = y1 - y0 + 1; /* enlarged images begin and end with the box's own pixels */
+        assert_true(x0 >= 0 && x1 <= 31 && y0 >= 0 && y1 <= 31);
+        assert_true(w * h > 0.08 * 1024 - 20 && w * h < 1025);
+        assert_true(w / h > 0.62 && w / h < 1.6); /* 3/4 .. 4/3, sides rounded to whole pixels */
+        mean += w * h / 1024 / b.count;
+        left_half += x0 < 31 - x1;
+    }
+    assert_true(mean > 0.40 && mean < 0.60); /* 0.54 less the large boxes that did not fit */
+    assert_true(left_half > 150 && left_half < 300);
+    rfhe_loader_free(l);
+    rfhe_dataset_close(d);
+}
+
 static void a_bad_image_fails_its_batch_with_its_name(void **state)
 {
     rfhe_dataset *d = folder(true);
@@ -386,6 +429,7 @@ int main(void)
         cmocka_unit_test(pad_crop_and_flip_move_and_mirror),
         cmocka_unit_test(cutout_clears_one_square),
         cmocka_unit_test(random_resized_crops_repeat_under_a_seed_and_differ),
+        cmocka_unit_test(random_boxes_have_the_areas_and_ratios_asked_for),
         cmocka_unit_test(a_bad_image_fails_its_batch_with_its_name),
         cmocka_unit_test(options_out_of_range_are_refused),
         cmocka_unit_test(allocation_failures_come_back_without_a_leak),

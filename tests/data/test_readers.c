@@ -382,6 +382,12 @@ static void folders_number_their_classes_alike_in_all_splits(void **state)
     assert_int_equal(rfhe_dataset_image(d, 2, &m, NULL), RFHE_OK);
     assert_int_equal(m.width, 24);
     rfhe_dataset_close(d);
+    const rfhe_dataset_options two = {.limit = 2}; /* evenly spaced: not only the first classes */
+    assert_int_equal(rfhe_dataset_open(&d, spec, "train", &two, NULL), RFHE_OK);
+    assert_int_equal(rfhe_dataset_count(d), 2);
+    assert_int_equal(rfhe_dataset_source_index(d, 0), 0);
+    assert_int_equal(rfhe_dataset_source_index(d, 1), 1);
+    rfhe_dataset_close(d);
     assert_int_equal(rfhe_dataset_open(&d, spec, "test", NULL, NULL), RFHE_OK); /* val under its other name */
     assert_int_equal(rfhe_dataset_count(d), 2);
     assert_int_equal(rfhe_dataset_label(d, 0), 2); /* cow is class 2 although val has no ant and no bee */
