@@ -130,7 +130,7 @@ static inline size_t rfhe_elem_size(const rfhe_slot *s)
     return s->bf16 ? sizeof(rfhe_bf16) : sizeof(float);
 }
 
-static inline const rfhe_nn_kernels *rfhe_slot_kernels(const rfhe_slot *s)
+static inline const rfhe_kernels *rfhe_slot_kernels(const rfhe_slot *s)
 {
     return rfhe_nn_kernels_get(s->bf16);
 }

@@ -19,7 +19,7 @@ static void limits(const rfhe_step *s, float *low, float *high)
 static void clip_forward(rfhe_exec *e, rfhe_step *s)
 {
     const rfhe_slot *x = rfhe_in(e, s, 0), *y = rfhe_out(e, s, 0);
-    const rfhe_nn_kernels *k = rfhe_slot_kernels(x);
+    const rfhe_kernels *k = rfhe_slot_kernels(x);
     const size_t pieces = rfhe_chunks(x->count), size = rfhe_elem_size(x);
     float low = 0, high = 0;
 
@@ -36,7 +36,7 @@ static void clip_backward(rfhe_exec *e, rfhe_step *s)
 {
     /* ReLU looks at its output, which the next operator keeps anyway; Clip needs its input. */
     const rfhe_slot *x = s->op == RFHE_OP_RELU ? rfhe_out(e, s, 0) : rfhe_in(e, s, 0);
-    const rfhe_nn_kernels *k = rfhe_slot_kernels(x);
+    const rfhe_kernels *k = rfhe_slot_kernels(x);
     const size_t pieces = rfhe_chunks(x->count), size = rfhe_elem_size(x);
     float low = 0, high = 0;
 

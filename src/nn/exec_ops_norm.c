@@ -110,7 +110,7 @@ static void take_statistics(rfhe_exec *e, rfhe_step *s)
 {
     norm *n = s->priv;
     const rfhe_slot *x = rfhe_in(e, s, 0);
-    const rfhe_nn_kernels *kernels = rfhe_slot_kernels(x);
+    const rfhe_kernels *kernels = rfhe_slot_kernels(x);
     const size_t size = rfhe_elem_size(x);
     float *parts = (float *)(void *)e->scratch;
 
@@ -162,7 +162,7 @@ static void forward(rfhe_exec *e, rfhe_step *s)
     const rfhe_slot *y = rfhe_out(e, s, 0);
     const float *scale = rfhe_in(e, s, 1)->data, *shift = rfhe_in(e, s, 2)->data;
     const float *running_mean = rfhe_in(e, s, 3)->data, *running_var = rfhe_in(e, s, 4)->data;
-    const rfhe_nn_kernels *kernels = rfhe_slot_kernels(x);
+    const rfhe_kernels *kernels = rfhe_slot_kernels(x);
     const size_t size = rfhe_elem_size(x);
 
     if (n->is_batch) { take_statistics(e, s); }
@@ -198,7 +198,7 @@ static void backward(rfhe_exec *e, rfhe_step *s)
     norm *n = s->priv;
     const rfhe_slot *x = rfhe_in(e, s, 0), *y = rfhe_out(e, s, 0);
     const float *scale = rfhe_in(e, s, 1)->data;
-    const rfhe_nn_kernels *kernels = rfhe_slot_kernels(x);
+    const rfhe_kernels *kernels = rfhe_slot_kernels(x);
     const size_t size = rfhe_elem_size(x);
     float *parts = (float *)(void *)e->scratch, *r = n->k; /* k is not needed after forward */
     const rfhe_mask mask = !s->with_relu       ? RFHE_MASK_NONE

@@ -3,7 +3,7 @@
 
 #include "base/cpu.h"
 
-const rfhe_nn_kernels *rfhe_nn_kernels_get(bool bf16)
+const rfhe_kernels *rfhe_nn_kernels_get(bool bf16)
 {
     switch (rfhe_cpu_isa()) {
     case RFHE_ISA_AVX512IFMA:

