@@ -1,4 +1,5 @@
-/* CIFAR records: the first byte chooses between one and two label bytes; accepted labels are in range. */
+/* CIFAR records: the first byte chooses between one and two label bytes; accepted labels are in
+ * range. */
 #include "base/mem.h"
 #include "data/dataset.h"
 

@@ -1,4 +1,5 @@
-/* IDX files, plain and gzip: whatever the bytes, a status; what is accepted has the size its dimensions say. */
+/* IDX files, plain and gzip: whatever the bytes, a status; what is accepted has the size its
+ * dimensions say. */
 #include "base/mem.h"
 #include "data/idx.h"
 

@@ -101,7 +101,9 @@ static void write_text(rfhe_text *out, const split_result *s)
         rfhe_text_printf(out, " x %u", r->min_height);
         if (r->max_height != r->min_height) { rfhe_text_printf(out, "-%u", r->max_height); }
         rfhe_text_printf(out, " pixels, %s",
-                         r->grey == 0 ? "colour" : r->color == 0 ? "grey" : "colour and grey");
+                         r->grey == 0    ? "colour"
+                         : r->color == 0 ? "grey"
+                                         : "colour and grey");
     }
     for (uint32_t c = 0; c < r->classes; c++) {
         if (r->per_class[c] < least) { least = r->per_class[c]; }
@@ -114,11 +116,13 @@ static void write_text(rfhe_text *out, const split_result *s)
     rfhe_text_add(out, "\n");
     if (r->classes <= 20) {
         for (uint32_t c = 0; c < r->classes; c++) {
-            rfhe_text_printf(out, "         %7u  %s\n", r->per_class[c], rfhe_dataset_class_name(s->d, c));
+            rfhe_text_printf(out, "         %7u  %s\n", r->per_class[c],
+                             rfhe_dataset_class_name(s->d, c));
         }
     }
     if (r->damaged > 0) {
-        rfhe_text_printf(out, "         %zu decode with small repairs, as other programs would do\n",
+        rfhe_text_printf(out,
+                         "         %zu decode with small repairs, as other programs would do\n",
                          r->damaged);
     }
     if (r->bad > 0) {
@@ -137,7 +141,8 @@ static int run(rfhe_cli *cli, const rfhe_args *args)
     int code = RFHE_EXIT_DONE;
 
     if (strcmp(rfhe_args_at(args, 0), "check") != 0) {
-        return rfhe_cli_usage(cli, "there is only 'rfhe data check', not '%s'", rfhe_args_at(args, 0));
+        return rfhe_cli_usage(cli, "there is only 'rfhe data check', not '%s'",
+                              rfhe_args_at(args, 0));
     }
     memset(results, 0, sizeof results);
     for (size_t i = 0; i < n; i++) {
@@ -192,14 +197,18 @@ const rfhe_command rfhe_cmd_data = {
     .name = "data",
     .usage = "check SPEC [--split NAME] [--limit N]",
     .summary = "check a data set: what is there, what is damaged, what is missing",
-    .description =
-        "Opens the data set and decodes every image. Says how many images, classes and sizes there are, and "
-        "the first problem with its file and offset; where files are missing, what they are called and where "
-        "people get them. Exit code 3 when anything is missing or damaged.\n\n"
-        "SPEC is fashion-mnist[:DIR], mnist:DIR, cifar10:DIR, cifar100:DIR (binary version), folder:DIR "
-        "(DIR/train/CLASS/FILE or DIR/CLASS/FILE) or imagenet:DIR (the same, or flat validation files with a "
-        "label list). The splits fit and select divide the training images for choosing between models "
-        "without looking at test images.",
+    .description = "Opens the data set and decodes every image. Says how many images, classes and "
+                   "sizes there are, and "
+                   "the first problem with its file and offset; where files are missing, what they "
+                   "are called and where "
+                   "people get them. Exit code 3 when anything is missing or damaged.\n\n"
+                   "SPEC is fashion-mnist[:DIR], mnist:DIR, cifar10:DIR, cifar100:DIR (binary "
+                   "version), folder:DIR "
+                   "(DIR/train/CLASS/FILE or DIR/CLASS/FILE) or imagenet:DIR (the same, or flat "
+                   "validation files with a "
+                   "label list). The splits fit and select divide the training images for choosing "
+                   "between models "
+                   "without looking at test images.",
     .example = "rfhe data check fashion-mnist --json",
     .options = options,
     .min_args = 2,

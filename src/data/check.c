@@ -43,8 +43,8 @@ static void add(rfhe_data_report *r, const finding *f)
     if (f->height > r->max_height) { r->max_height = f->height; }
 }
 
-rfhe_status rfhe_data_check(rfhe_data_report *out, const rfhe_dataset *d, const rfhe_progress *progress,
-                            rfhe_error *err)
+rfhe_status rfhe_data_check(rfhe_data_report *out, const rfhe_dataset *d,
+                            const rfhe_progress *progress, rfhe_error *err)
 {
     rfhe_status st = RFHE_OK;
     rfhe_data_report r = {.images = rfhe_dataset_count(d), .classes = rfhe_dataset_classes(d)};
@@ -59,7 +59,8 @@ rfhe_status rfhe_data_check(rfhe_data_report *out, const rfhe_dataset *d, const 
     for (uint32_t c = 0; c < r.classes; c++) { r.empty_classes += r.per_class[c] == 0; }
     for (size_t from = 0; from < r.images; from += BLOCK) {
         const size_t n = r.images - from < BLOCK ? r.images - from : BLOCK;
-        RFHE_TRY(rfhe_progress_report(progress, "checking", (double)from, (double)r.images, "image", NULL));
+        RFHE_TRY(rfhe_progress_report(progress, "checking", (double)from, (double)r.images, "image",
+                                      NULL));
 #pragma omp parallel
         {
             rfhe_image scratch = {0};

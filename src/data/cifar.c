@@ -14,23 +14,25 @@ static const char *const ten[] = {"airplane", "automobile", "bird",  "cat",  "de
                                   "dog",      "frog",       "horse", "ship", "truck"};
 
 rfhe_status rfhe_cifar_parse(uint32_t *labels, size_t *count, const uint8_t *file, size_t size,
-                             size_t label_bytes, uint32_t classes, const char *name, rfhe_error *err)
+                             size_t label_bytes, uint32_t classes, const char *name,
+                             rfhe_error *err)
 {
     const size_t record = label_bytes + PIXELS;
 
     *count = 0;
     if (size == 0) { return rfhe_fail(err, RFHE_E_FORMAT, "'%s' is empty", name); }
     if (size % record != 0) {
-        return rfhe_fail(err, RFHE_E_FORMAT,
-                         "'%s' is cut short: %zu bytes are left behind offset %zu, a record has %zu",
-                         name, size % record, size - size % record, record);
+        return rfhe_fail(
+            err, RFHE_E_FORMAT,
+            "'%s' is cut short: %zu bytes are left behind offset %zu, a record has %zu", name,
+            size % record, size - size % record, record);
     }
     for (size_t r = 0; r < size / record; r++) {
         const size_t at = r * record + label_bytes - 1;
         if (file[at] >= classes) {
             return rfhe_fail(err, RFHE_E_FORMAT,
-                             "'%s' has label %u at offset %zu (record %zu); there are %u classes", name,
-                             file[at], at, r, classes);
+                             "'%s' has label %u at offset %zu (record %zu); there are %u classes",
+                             name, file[at], at, r, classes);
         }
         labels[r] = file[at];
     }
@@ -85,7 +87,9 @@ static rfhe_status open_part(rfhe_dataset *d, const char *dir, const char *file,
     p->stride = label_bytes + PIXELS;
     p->first = p->map.size > 0 ? p->map.data + label_bytes : NULL;
     labels = rfhe_realloc(d->labels, d->total + p->map.size / p->stride + 1, sizeof *labels);
-    if (labels == NULL) { return rfhe_fail(err, RFHE_E_NOMEM, "no memory for the labels of '%s'", path); }
+    if (labels == NULL) {
+        return rfhe_fail(err, RFHE_E_NOMEM, "no memory for the labels of '%s'", path);
+    }
     d->labels = labels;
     st = rfhe_cifar_parse(labels + d->total, &p->count, p->map.data, p->map.size, label_bytes,
                           label_bytes == 2 ? 100 : 10, path, err);
@@ -101,7 +105,8 @@ rfhe_status rfhe_data_open_cifar(rfhe_dataset *d, const char *dir, bool is_train
     rfhe_status st = RFHE_OK;
 
     /* The official archives unpack into a folder of this name. */
-    RFHE_TRY(rfhe_data_path(inner, dir, is_hundred ? "cifar-100-binary" : "cifar-10-batches-bin", err));
+    RFHE_TRY(
+        rfhe_data_path(inner, dir, is_hundred ? "cifar-100-binary" : "cifar-10-batches-bin", err));
     if (rfhe_file_exists(inner)) { dir = inner; }
     d->width = d->height = 32;
     d->channels = 3;

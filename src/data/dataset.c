@@ -11,36 +11,54 @@
 #include <string.h>
 #include <sys/stat.h>
 
-static const char *const fashion_names[10] = {"T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
-                                              "Sandal",      "Shirt",   "Sneaker",  "Bag",   "Ankle boot"};
+static const char *const fashion_names[10] = {"T-shirt/top", "Trouser",   "Pullover", "Dress",
+                                              "Coat",        "Sandal",    "Shirt",    "Sneaker",
+                                              "Bag",         "Ankle boot"};
 static const char fashion_default[] = "/usr/share/datasets/fashion-mnist";
 
-typedef enum data_kind { FASHION, MNIST, CIFAR10, CIFAR100, FOLDER, IMAGENET, KIND_COUNT } data_kind;
+typedef enum data_kind {
+    FASHION,
+    MNIST,
+    CIFAR10,
+    CIFAR100,
+    FOLDER,
+    IMAGENET,
+    KIND_COUNT
+} data_kind;
 
 static const struct {
     const char *name, *hint;
 } kinds[KIND_COUNT] = {
-    [FASHION] = {"fashion-mnist",
-                 "wanted: train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte, "
-                 "t10k-labels-idx1-ubyte, plain or .gz; Debian's package dataset-fashion-mnist installs them"},
+    [FASHION] =
+        {"fashion-mnist",
+         "wanted: train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte, "
+         "t10k-labels-idx1-ubyte, plain or .gz; Debian's package dataset-fashion-mnist installs "
+         "them"},
     [MNIST] = {"mnist",
                "wanted: train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte, "
                "t10k-labels-idx1-ubyte, plain or .gz, as published by LeCun, Cortes and Burges"},
-    [CIFAR10] = {"cifar10",
-                 "wanted: data_batch_1.bin to data_batch_5.bin and test_batch.bin, 3,073 bytes per image; get "
-                 "'CIFAR-10 binary version' from the University of Toronto's CIFAR page and unpack it"},
-    [CIFAR100] = {"cifar100",
-                  "wanted: train.bin and test.bin, 3,074 bytes per image; get 'CIFAR-100 binary version' from "
-                  "the University of Toronto's CIFAR page and unpack it"},
-    [FOLDER] = {"folder",
-                "wanted: DIR/train/CLASS/*.jpg, DIR/val/CLASS/*.jpg, DIR/test/CLASS/*.jpg, or DIR/CLASS/*.jpg "
-                "for a single set; .jpeg and .png are taken too; class numbers follow the sorted folder names"},
-    [IMAGENET] = {"imagenet",
-                  "wanted: folders named by WordNet id as for folder:DIR, or flat JPEG files in DIR (or DIR/val) "
-                  "with a label list beside or above them: val.txt, val.csv, labels.txt, labels.csv or "
-                  "LOC_val_solution.csv, lines of file name and class index or WordNet id; WordNet ids also need "
-                  "the classes: synset_words.txt, LOC_synset_mapping.txt or classes.csv; get ILSVRC2012 from "
-                  "image-net.org after accepting its terms"},
+    [CIFAR10] =
+        {"cifar10",
+         "wanted: data_batch_1.bin to data_batch_5.bin and test_batch.bin, 3,073 bytes per image; "
+         "get "
+         "'CIFAR-10 binary version' from the University of Toronto's CIFAR page and unpack it"},
+    [CIFAR100] = {"cifar100", "wanted: train.bin and test.bin, 3,074 bytes per image; get "
+                              "'CIFAR-100 binary version' from "
+                              "the University of Toronto's CIFAR page and unpack it"},
+    [FOLDER] = {"folder", "wanted: DIR/train/CLASS/*.jpg, DIR/val/CLASS/*.jpg, "
+                          "DIR/test/CLASS/*.jpg, or DIR/CLASS/*.jpg "
+                          "for a single set; .jpeg and .png are taken too; class numbers follow "
+                          "the sorted folder names"},
+    [IMAGENET] =
+        {"imagenet",
+         "wanted: folders named by WordNet id as for folder:DIR, or flat JPEG files in DIR (or "
+         "DIR/val) "
+         "with a label list beside or above them: val.txt, val.csv, labels.txt, labels.csv or "
+         "LOC_val_solution.csv, lines of file name and class index or WordNet id; WordNet ids also "
+         "need "
+         "the classes: synset_words.txt, LOC_synset_mapping.txt or classes.csv; get ILSVRC2012 "
+         "from "
+         "image-net.org after accepting its terms"},
 };
 
 static bool find_kind(data_kind *kind, const char **dir, const char *spec)
@@ -63,7 +81,8 @@ const char *rfhe_data_hint(const char *spec)
     const char *dir = NULL;
 
     if (spec != NULL && find_kind(&kind, &dir, spec)) { return kinds[kind].hint; }
-    return "a data set is named fashion-mnist[:DIR], mnist:DIR, cifar10:DIR, cifar100:DIR, folder:DIR or "
+    return "a data set is named fashion-mnist[:DIR], mnist:DIR, cifar10:DIR, cifar100:DIR, "
+           "folder:DIR or "
            "imagenet:DIR";
 }
 
@@ -72,7 +91,8 @@ rfhe_status rfhe_data_path(char *out, const char *dir, const char *name, rfhe_er
     const int n = snprintf(out, RFHE_DATA_PATH_MAX, "%s/%s", dir, name);
 
     if (n < 0 || n >= RFHE_DATA_PATH_MAX) {
-        return rfhe_fail(err, RFHE_E_UNSUPPORTED, "a path below '%.100s...' is longer than %d bytes", dir,
+        return rfhe_fail(err, RFHE_E_UNSUPPORTED,
+                         "a path below '%.100s...' is longer than %d bytes", dir,
                          RFHE_DATA_PATH_MAX - 1);
     }
     return RFHE_OK;
@@ -84,7 +104,9 @@ rfhe_status rfhe_data_set_classes(rfhe_dataset *d, const char *const *names, uin
     char number[16];
 
     d->class_names = rfhe_calloc(n, sizeof *d->class_names);
-    if (d->class_names == NULL) { return rfhe_fail(err, RFHE_E_NOMEM, "no memory for class names"); }
+    if (d->class_names == NULL) {
+        return rfhe_fail(err, RFHE_E_NOMEM, "no memory for class names");
+    }
     d->classes = n;
     for (uint32_t c = 0; c < n; c++) {
         (void)snprintf(number, sizeof number, "%u", c);
@@ -99,7 +121,9 @@ rfhe_status rfhe_data_set_classes(rfhe_dataset *d, const char *const *names, uin
 void rfhe_dataset_close(rfhe_dataset *d)
 {
     if (d == NULL) { return; }
-    for (uint32_t c = 0; d->class_names != NULL && c < d->classes; c++) { rfhe_free(d->class_names[c]); }
+    for (uint32_t c = 0; d->class_names != NULL && c < d->classes; c++) {
+        rfhe_free(d->class_names[c]);
+    }
     rfhe_free(d->class_names);
     for (uint32_t p = 0; p < d->n_parts; p++) {
         rfhe_file_map_close(&d->part[p].map);
@@ -117,9 +141,9 @@ void rfhe_dataset_close(rfhe_dataset *d)
 /* --- Splits ------------------------------------------------------------------------------------------------------ */
 
 typedef struct split_wish {
-    const char *base;            /* "train", "test" or "val"                 */
+    const char *base; /* "train", "test" or "val"                 */
     enum { ALL, FIT, SELECT } part;
-    uint64_t select_count;       /* 0 = default                              */
+    uint64_t select_count; /* 0 = default                              */
 } split_wish;
 
 static rfhe_status parse_split(split_wish *w, const char *split, const rfhe_dataset_options *o,
@@ -142,7 +166,9 @@ static rfhe_status parse_split(split_wish *w, const char *split, const rfhe_data
         if (split[n] == '\0') { return RFHE_OK; }
         errno = 0;
         w->select_count = strtoull(split + n + 1, &end, 10);
-        if (split[n + 1] >= '1' && split[n + 1] <= '9' && *end == '\0' && errno == 0) { return RFHE_OK; }
+        if (split[n + 1] >= '1' && split[n + 1] <= '9' && *end == '\0' && errno == 0) {
+            return RFHE_OK;
+        }
     }
     return rfhe_fail(err, RFHE_E_ARG,
                      "there is no split '%s'; use train, test, val, fit[:N] or select[:N]", split);
@@ -151,7 +177,8 @@ static rfhe_status parse_split(split_wish *w, const char *split, const rfhe_data
 /* Marks `want` of the images for `select`: class c with n_c of n images gives floor(want * n_c / n), and what is still
  * missing comes, one each, from the classes with the largest remainders (ties: the lower class). Within a class a
  * permutation seeded by (seed, class) chooses. */
-static rfhe_status mark_selected(uint8_t *marked, const rfhe_dataset *d, uint64_t want, uint64_t seed)
+static rfhe_status mark_selected(uint8_t *marked, const rfhe_dataset *d, uint64_t want,
+                                 uint64_t seed)
 {
     rfhe_status st = RFHE_E_NOMEM;
     const size_t n = d->total;
@@ -161,7 +188,9 @@ static rfhe_status mark_selected(uint8_t *marked, const rfhe_dataset *d, uint64_
     uint32_t *member = rfhe_alloc(n, sizeof *member), *order = rfhe_alloc(n, sizeof *order);
     uint64_t given = 0;
 
-    if (quota == NULL || rest == NULL || start == NULL || member == NULL || order == NULL) { goto done; }
+    if (quota == NULL || rest == NULL || start == NULL || member == NULL || order == NULL) {
+        goto done;
+    }
     for (size_t i = 0; i < n; i++) { start[d->labels[i] + 1]++; }
     for (uint32_t c = 0; c < d->classes; c++) {
         quota[c] = want * start[c + 1] / n; /* want and the class are below 2^32: no overflow */
@@ -198,8 +227,8 @@ done:
     return st;
 }
 
-static rfhe_status choose_images(rfhe_dataset *d, const split_wish *w, const rfhe_dataset_options *o,
-                                 rfhe_error *err)
+static rfhe_status choose_images(rfhe_dataset *d, const split_wish *w,
+                                 const rfhe_dataset_options *o, rfhe_error *err)
 {
     rfhe_status st = RFHE_OK;
     uint8_t *marked = NULL;
@@ -208,9 +237,10 @@ static rfhe_status choose_images(rfhe_dataset *d, const split_wish *w, const rfh
     d->count = d->total;
     if (w->part != ALL) {
         if (want == 0 || want >= d->total) {
-            st = rfhe_fail(err, RFHE_E_ARG,
-                           "a selection split of %llu images cannot be taken from %zu training images",
-                           (unsigned long long)want, d->total);
+            st = rfhe_fail(
+                err, RFHE_E_ARG,
+                "a selection split of %llu images cannot be taken from %zu training images",
+                (unsigned long long)want, d->total);
             goto done;
         }
         marked = rfhe_alloc(d->total, 1);
@@ -262,7 +292,8 @@ rfhe_status rfhe_dataset_open(rfhe_dataset **out, const char *spec, const char *
     struct stat info;
 
     if (!find_kind(&kind, &dir, spec)) {
-        return rfhe_fail(err, RFHE_E_ARG, "'%.100s' is no data set; %s", spec, rfhe_data_hint(NULL));
+        return rfhe_fail(err, RFHE_E_ARG, "'%.100s' is no data set; %s", spec,
+                         rfhe_data_hint(NULL));
     }
     if (*dir == '\0') {
         if (kind != FASHION) {
@@ -285,13 +316,26 @@ rfhe_status rfhe_dataset_open(rfhe_dataset **out, const char *spec, const char *
     (void)snprintf(d->split, sizeof d->split, "%s", split);
     const bool is_train = strcmp(wish.base, "train") == 0;
     switch (kind) {
-    case FASHION: RFHE_TRY(rfhe_data_open_idx(d, dir, is_train, fashion_names, err)); break;
-    case MNIST: RFHE_TRY(rfhe_data_open_idx(d, dir, is_train, NULL, err)); break;
-    case CIFAR10: RFHE_TRY(rfhe_data_open_cifar(d, dir, is_train, false, err)); break;
-    case CIFAR100: RFHE_TRY(rfhe_data_open_cifar(d, dir, is_train, true, err)); break;
-    case FOLDER: RFHE_TRY(rfhe_data_open_folder(d, dir, wish.base, false, err)); break;
-    case IMAGENET: RFHE_TRY(rfhe_data_open_folder(d, dir, wish.base, true, err)); break;
-    case KIND_COUNT: break;
+    case FASHION:
+        RFHE_TRY(rfhe_data_open_idx(d, dir, is_train, fashion_names, err));
+        break;
+    case MNIST:
+        RFHE_TRY(rfhe_data_open_idx(d, dir, is_train, NULL, err));
+        break;
+    case CIFAR10:
+        RFHE_TRY(rfhe_data_open_cifar(d, dir, is_train, false, err));
+        break;
+    case CIFAR100:
+        RFHE_TRY(rfhe_data_open_cifar(d, dir, is_train, true, err));
+        break;
+    case FOLDER:
+        RFHE_TRY(rfhe_data_open_folder(d, dir, wish.base, false, err));
+        break;
+    case IMAGENET:
+        RFHE_TRY(rfhe_data_open_folder(d, dir, wish.base, true, err));
+        break;
+    case KIND_COUNT:
+        break;
     }
     if (d->total > UINT32_MAX) {
         st = rfhe_fail(err, RFHE_E_UNSUPPORTED, "'%.200s' holds more than 2^32 images", spec);
@@ -399,7 +443,8 @@ rfhe_status rfhe_dataset_image(const rfhe_dataset *d, size_t i, rfhe_image *out,
     rfhe_view v;
 
     if (i >= d->count) {
-        return rfhe_fail(err, RFHE_E_ARG, "image %zu was asked for, '%s' has %zu", i, d->spec, d->count);
+        return rfhe_fail(err, RFHE_E_ARG, "image %zu was asked for, '%s' has %zu", i, d->spec,
+                         d->count);
     }
     if (!rfhe_dataset_view(d, i, &v)) {
         return rfhe_image_read(out, d->names + d->name_at[rfhe_dataset_source_index(d, i)], err);

@@ -36,8 +36,8 @@ struct rfhe_dataset {
     uint32_t *index;                  /* count numbers below total; NULL = all   */
     rfhe_data_part part[RFHE_DATA_MAX_PARTS];
     uint32_t n_parts;
-    char *names;       /* folders: all paths, each ended by a zero byte          */
-    size_t *name_at;   /* total offsets into names; NULL = raw records           */
+    char *names;     /* folders: all paths, each ended by a zero byte          */
+    size_t *name_at; /* total offsets into names; NULL = raw records           */
 };
 
 /* Fill total, labels, classes, sizes and the place of the pixels of `d`, which is in its zero state but for spec and

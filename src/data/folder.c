@@ -98,7 +98,8 @@ static rfhe_status list(strings *folders, strings *images, const char *dir, bool
 
     if (handle == NULL) {
         if (may_lack && errno == ENOENT) { return RFHE_OK; }
-        return rfhe_fail(err, RFHE_E_IO, "cannot read the folder '%.200s': %s", dir, strerror(errno));
+        return rfhe_fail(err, RFHE_E_IO, "cannot read the folder '%.200s': %s", dir,
+                         strerror(errno));
     }
     while ((errno = 0, e = readdir(handle)) != NULL) {
         if (e->d_name[0] == '.') { continue; }
@@ -139,7 +140,9 @@ static rfhe_status add_item(rfhe_dataset *d, item_room *room, const char *dir, c
     if (room->used + n > room->capacity) {
         const size_t capacity = 2 * (room->used + n) + 65536;
         char *names = rfhe_realloc(d->names, capacity, 1);
-        if (names == NULL) { return rfhe_fail(err, RFHE_E_NOMEM, "no memory to list '%.200s'", dir); }
+        if (names == NULL) {
+            return rfhe_fail(err, RFHE_E_NOMEM, "no memory to list '%.200s'", dir);
+        }
         d->names = names;
         room->capacity = capacity;
     }
@@ -181,7 +184,8 @@ static rfhe_status add_classes(rfhe_dataset *d, const char *root, const strings 
         strings_clear(&images);
     }
     if (d->total == 0) {
-        st = rfhe_fail(err, RFHE_E_IO, "there is no .jpg, .jpeg or .png file in the class folders of '%.200s'",
+        st = rfhe_fail(err, RFHE_E_IO,
+                       "there is no .jpg, .jpeg or .png file in the class folders of '%.200s'",
                        root);
         goto done;
     }
@@ -221,12 +225,13 @@ static rfhe_status read_classes(strings *classes, const char *path, rfhe_error *
     rfhe_status st = RFHE_OK;
 
     RFHE_TRY(read_text(&text, path, err));
-    for (char *line = strtok_r(text, "\r\n", &rest); line != NULL; line = strtok_r(NULL, "\r\n", &rest)) {
+    for (char *line = strtok_r(text, "\r\n", &rest); line != NULL;
+         line = strtok_r(NULL, "\r\n", &rest)) {
         for (char *p = line; *p != '\0'; p++) {
             if (is_wnid(p) && (p == line || !isalnum((unsigned char)p[-1]))) {
                 if (classes->n >= CLASSES_MAX) {
-                    st = rfhe_fail(err, RFHE_E_UNSUPPORTED, "'%.200s' lists more than %d classes", path,
-                                   CLASSES_MAX);
+                    st = rfhe_fail(err, RFHE_E_UNSUPPORTED, "'%.200s' lists more than %d classes",
+                                   path, CLASSES_MAX);
                     goto done;
                 }
                 if (strings_add(classes, p) != RFHE_OK) {
@@ -262,7 +267,8 @@ static void cut_ending(char *name)
 
 /* Lines of "file name, class index or WordNet id", separated by blanks or commas; a first line that is none is taken
  * for a heading. The entries point into *text. */
-static rfhe_status read_labels(listed **out, size_t *n, char **text, const char *path, rfhe_error *err)
+static rfhe_status read_labels(listed **out, size_t *n, char **text, const char *path,
+                               rfhe_error *err)
 {
     rfhe_status st = RFHE_OK;
     listed *items = NULL;
@@ -283,8 +289,9 @@ static rfhe_status read_labels(listed **out, size_t *n, char **text, const char 
         if (!has_wnid && (label == NULL || !isdigit((unsigned char)*label) || *end != '\0' ||
                           number >= CLASSES_MAX)) {
             if (line_number == 1) { continue; }
-            st = rfhe_fail(err, RFHE_E_FORMAT, "'%.200s' has no file name and class in line %zu (offset %zu)",
-                           path, line_number, (size_t)(line - *text));
+            st = rfhe_fail(err, RFHE_E_FORMAT,
+                           "'%.200s' has no file name and class in line %zu (offset %zu)", path,
+                           line_number, (size_t)(line - *text));
             goto done;
         }
         if (have == capacity) {
@@ -348,10 +355,10 @@ static bool find_class(uint32_t *label, const strings *classes, const char *wnid
 static rfhe_status add_flat(rfhe_dataset *d, const char *dir, const char *above, strings *images,
                             rfhe_error *err)
 {
-    static const char *const label_files[] = {"val.txt",    "val.csv",    "labels.txt",
-                                              "labels.csv", "LOC_val_solution.csv", NULL};
-    static const char *const class_files[] = {"synset_words.txt", "LOC_synset_mapping.txt", "classes.csv",
-                                              NULL};
+    static const char *const label_files[] = {
+        "val.txt", "val.csv", "labels.txt", "labels.csv", "LOC_val_solution.csv", NULL};
+    static const char *const class_files[] = {"synset_words.txt", "LOC_synset_mapping.txt",
+                                              "classes.csv", NULL};
     char label_path[RFHE_DATA_PATH_MAX], path[RFHE_DATA_PATH_MAX], *text = NULL;
     rfhe_status st = RFHE_OK;
     strings classes = {0};
@@ -361,10 +368,11 @@ static rfhe_status add_flat(rfhe_dataset *d, const char *dir, const char *above,
     uint32_t n_classes = FLAT_CLASSES;
 
     if (!find_file(label_path, label_files, dir, above)) {
-        st = rfhe_fail(err, RFHE_E_IO,
-                       "'%.200s' has %zu image files but no label list (val.txt, val.csv, labels.txt, "
-                       "labels.csv or LOC_val_solution.csv)",
-                       dir, images->n);
+        st = rfhe_fail(
+            err, RFHE_E_IO,
+            "'%.200s' has %zu image files but no label list (val.txt, val.csv, labels.txt, "
+            "labels.csv or LOC_val_solution.csv)",
+            dir, images->n);
         goto done;
     }
     RFHE_TRY(read_labels(&items, &n_items, &text, label_path, err));
@@ -382,27 +390,30 @@ static rfhe_status add_flat(rfhe_dataset *d, const char *dir, const char *above,
             n_items > 0 ? bsearch(&key, items, n_items, sizeof *items, compare_listed) : NULL;
         uint32_t label = hit != NULL ? hit->label : 0;
         if (hit == NULL) {
-            st = rfhe_fail(err, RFHE_E_FORMAT, "'%.150s' has no line for '%.150s'", label_path, path);
+            st = rfhe_fail(err, RFHE_E_FORMAT, "'%.150s' has no line for '%.150s'", label_path,
+                           path);
             goto done;
         }
         if (hit->wnid != NULL && !find_class(&label, &classes, hit->wnid)) {
             st = rfhe_fail(err, RFHE_E_FORMAT,
-                           classes.n == 0 ? "'%.150s' names the WordNet id %.9s, which needs a class list "
-                                            "(synset_words.txt, LOC_synset_mapping.txt or classes.csv)"
-                                          : "'%.150s' names the WordNet id %.9s, which the class list lacks",
+                           classes.n == 0
+                               ? "'%.150s' names the WordNet id %.9s, which needs a class list "
+                                 "(synset_words.txt, LOC_synset_mapping.txt or classes.csv)"
+                               : "'%.150s' names the WordNet id %.9s, which the class list lacks",
                            label_path, hit->wnid);
             goto done;
         }
         if (classes.n > 0 && label >= n_classes) {
-            st = rfhe_fail(err, RFHE_E_FORMAT, "'%.150s' gives '%.100s' the class %u; the list has %u",
-                           label_path, stem, label, n_classes);
+            st = rfhe_fail(err, RFHE_E_FORMAT,
+                           "'%.150s' gives '%.100s' the class %u; the list has %u", label_path,
+                           stem, label, n_classes);
             goto done;
         }
         if (label >= n_classes) { n_classes = label + 1; }
         RFHE_TRY(add_item(d, &room, dir, strrchr(path, '/') + 1, label, err));
     }
-    RFHE_TRY(rfhe_data_set_classes(d, classes.n > 0 ? (const char *const *)classes.at : NULL, n_classes,
-                                   err));
+    RFHE_TRY(rfhe_data_set_classes(d, classes.n > 0 ? (const char *const *)classes.at : NULL,
+                                   n_classes, err));
 
 done:
     rfhe_free(items);
@@ -429,11 +440,13 @@ rfhe_status rfhe_data_open_folder(rfhe_dataset *d, const char *dir, const char *
         has_any |= has[s];
         if (has[s] && strcmp(splits[s], split) == 0) { root = path[s]; }
     }
-    if (has_any && root == NULL && strcmp(split, "train") != 0) { /* val and test stand in for each other */
+    if (has_any && root == NULL &&
+        strcmp(split, "train") != 0) { /* val and test stand in for each other */
         root = has[1] ? path[1] : has[2] ? path[2] : NULL;
     }
     if (has_any && root == NULL) {
-        st = rfhe_fail(err, RFHE_E_IO, "'%.200s' has split folders but none for the split '%s'", dir, split);
+        st = rfhe_fail(err, RFHE_E_IO, "'%.200s' has split folders but none for the split '%s'",
+                       dir, split);
         goto done;
     }
     if (has_any) {

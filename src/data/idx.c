@@ -23,13 +23,15 @@ static rfhe_status read_header(rfhe_idx *x, const uint8_t *p, size_t have, const
     uint64_t n = 1;
 
     if (have < 4 + 4 * (size_t)rank) {
-        return rfhe_fail(err, RFHE_E_FORMAT, "'%s' ends at offset %zu, inside its header", name, have);
+        return rfhe_fail(err, RFHE_E_FORMAT, "'%s' ends at offset %zu, inside its header", name,
+                         have);
     }
     if (p[0] != 0 || p[1] != 0 || p[2] != 8 || p[3] != rank) {
-        return rfhe_fail(err, RFHE_E_FORMAT,
-                         "'%s' begins with %02x%02x%02x%02x at offset 0, an IDX file of %u-dimensional "
-                         "bytes with 000008%02x",
-                         name, p[0], p[1], p[2], p[3], rank, rank);
+        return rfhe_fail(
+            err, RFHE_E_FORMAT,
+            "'%s' begins with %02x%02x%02x%02x at offset 0, an IDX file of %u-dimensional "
+            "bytes with 000008%02x",
+            name, p[0], p[1], p[2], p[3], rank, rank);
     }
     x->rank = rank;
     for (uint32_t i = 0; i < rank; i++) {
@@ -51,9 +53,10 @@ static rfhe_status parse_plain(rfhe_idx *x, const uint8_t *file, size_t size, co
 
     if (st != RFHE_OK) { return st; }
     if (size - header != x->size) {
-        return rfhe_fail(err, RFHE_E_FORMAT,
-                         "'%s' has %zu bytes behind its header at offset %zu, its dimensions want %zu",
-                         name, size - header, header, x->size);
+        return rfhe_fail(
+            err, RFHE_E_FORMAT,
+            "'%s' has %zu bytes behind its header at offset %zu, its dimensions want %zu", name,
+            size - header, header, x->size);
     }
     x->data = rfhe_alloc(x->size, 1);
     if (x->data == NULL) { return rfhe_fail(err, RFHE_E_NOMEM, "no memory for '%s'", name); }
@@ -137,15 +140,16 @@ static rfhe_status parse_gzip(rfhe_idx *x, const uint8_t *file, size_t size, con
     got = 0;
     if (!ended) { RFHE_TRY(unpack(&z, x->data, x->size, &got, &ended, file, size, name, err)); }
     if (got != x->size) {
-        st = rfhe_fail(err, RFHE_E_FORMAT, "'%s' unpacks to %zu bytes of data, its dimensions want %zu",
-                       name, got, x->size);
+        st = rfhe_fail(err, RFHE_E_FORMAT,
+                       "'%s' unpacks to %zu bytes of data, its dimensions want %zu", name, got,
+                       x->size);
         goto done;
     }
     if (!ended) { /* the trailer of the stream is only read when more output is asked for */
         RFHE_TRY(unpack(&z, &surplus, 1, &got, &ended, file, size, name, err));
         if (got > 0) {
-            st = rfhe_fail(err, RFHE_E_FORMAT, "'%s' holds more than the %zu bytes its dimensions want",
-                           name, x->size);
+            st = rfhe_fail(err, RFHE_E_FORMAT,
+                           "'%s' holds more than the %zu bytes its dimensions want", name, x->size);
         }
     }
 

@@ -22,7 +22,8 @@ static void forget(rfhe_image *m)
 
 rfhe_status rfhe_image_reserve(rfhe_image *m, uint32_t width, uint32_t height, uint32_t channels)
 {
-    const size_t need = (size_t)width * height * channels; /* both sides are 32 bits at most, channels 4 */
+    const size_t need =
+        (size_t)width * height * channels; /* both sides are 32 bits at most, channels 4 */
 
     forget(m);
     if (need > m->capacity) {
@@ -42,7 +43,8 @@ rfhe_status rfhe_image_check_size(uint32_t width, uint32_t height, const char *n
                                   rfhe_error *err)
 {
     if (width == 0 || height == 0) {
-        return rfhe_fail(err, RFHE_E_FORMAT, "'%s' claims to be %u x %u pixels", name, width, height);
+        return rfhe_fail(err, RFHE_E_FORMAT, "'%s' claims to be %u x %u pixels", name, width,
+                         height);
     }
     if (width > RFHE_IMAGE_MAX_SIDE || height > RFHE_IMAGE_MAX_SIDE ||
         (uint64_t)width * height > RFHE_IMAGE_MAX_PIXELS) {
@@ -68,8 +70,8 @@ rfhe_status rfhe_image_decode(rfhe_image *out, const void *data, size_t size, co
     } else if (size == 0) {
         st = rfhe_fail(err, RFHE_E_FORMAT, "'%s' is empty", name);
     } else {
-        st = rfhe_fail(err, RFHE_E_UNSUPPORTED, "'%s' is neither a JPEG nor a PNG file (at offset 0)",
-                       name);
+        st = rfhe_fail(err, RFHE_E_UNSUPPORTED,
+                       "'%s' is neither a JPEG nor a PNG file (at offset 0)", name);
     }
     if (st != RFHE_OK) { forget(out); }
     return st;
@@ -95,14 +97,16 @@ rfhe_status rfhe_image_set_channels(rfhe_image *m, uint32_t channels)
     if (m->channels == channels || n == 0) { return RFHE_OK; }
     if (channels == 1) {
         for (size_t i = 0; i < n; i++) {
-            const uint8_t *rgb = m->pixels + 3 * i; /* the weights sum to 2^16, so the result is a byte */
+            const uint8_t *rgb =
+                m->pixels + 3 * i; /* the weights sum to 2^16, so the result is a byte */
             m->pixels[i] =
                 (uint8_t)((rgb[0] * 19595u + rgb[1] * 38470u + rgb[2] * 7471u + 0x8000u) >> 16);
         }
     } else {
         uint8_t *grown = m->capacity >= 3 * n ? m->pixels : rfhe_alloc(n, 3);
         if (grown == NULL) { return RFHE_E_NOMEM; }
-        for (size_t i = n; i-- > 0;) { /* backwards: in place, a value is read before it is overwritten */
+        for (size_t i = n;
+             i-- > 0;) { /* backwards: in place, a value is read before it is overwritten */
             const uint8_t v = m->pixels[i];
             grown[3 * i] = grown[3 * i + 1] = grown[3 * i + 2] = v;
         }

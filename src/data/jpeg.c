@@ -12,7 +12,7 @@
 
 typedef struct jpeg_head {
     uint32_t width, height, components;
-    size_t scan;  /* offset just behind the first SOS marker          */
+    size_t scan;   /* offset just behind the first SOS marker          */
     bool has_junk; /* bytes between the segments that belong to none   */
 } jpeg_head;
 
@@ -40,22 +40,23 @@ static rfhe_status read_head(jpeg_head *h, const uint8_t *p, size_t size, const 
             at++;
         }
         if (at + 4 > size) {
-            return rfhe_fail(err, RFHE_E_FORMAT, "'%s' ends at offset %zu, before its picture", name,
-                             size);
+            return rfhe_fail(err, RFHE_E_FORMAT, "'%s' ends at offset %zu, before its picture",
+                             name, size);
         }
         const unsigned marker = p[at + 1], length = be16(p + at + 2);
         if (marker == 0xd9) {
-            return rfhe_fail(err, RFHE_E_FORMAT, "'%s' ends with a marker at offset %zu, before its picture",
-                             name, at);
+            return rfhe_fail(err, RFHE_E_FORMAT,
+                             "'%s' ends with a marker at offset %zu, before its picture", name, at);
         }
         if (marker == 0x01 || (marker >= 0xd0 && marker <= 0xd8)) { /* no length follows */
             at += 2;
             continue;
         }
         if (length < 2 || length > size - at - 2) {
-            return rfhe_fail(err, RFHE_E_FORMAT,
-                             "'%s' has a segment of %u bytes at offset %zu, %zu bytes before its end",
-                             name, length, at, size - at);
+            return rfhe_fail(
+                err, RFHE_E_FORMAT,
+                "'%s' has a segment of %u bytes at offset %zu, %zu bytes before its end", name,
+                length, at, size - at);
         }
         if (is_frame(marker)) {
             if (length < 8 || h->components != 0) {
@@ -112,13 +113,13 @@ rfhe_status rfhe_jpeg_decode(rfhe_image *out, const uint8_t *data, size_t size, 
     RFHE_TRY(rfhe_image_check_size(head.width, head.height, name, err));
     /* A Huffman-coded block of 64 pixels takes at least one bit, so larger claims are not worth an allocation. */
     if ((uint64_t)head.width * head.height / 512 > size) {
-        st = rfhe_fail(err, RFHE_E_FORMAT, "'%s' claims %u x %u pixels in %zu bytes", name, head.width,
-                       head.height, size);
+        st = rfhe_fail(err, RFHE_E_FORMAT, "'%s' claims %u x %u pixels in %zu bytes", name,
+                       head.width, head.height, size);
         goto done;
     }
     if (!has_end(data, size, head.scan)) {
-        st = rfhe_fail(err, RFHE_E_FORMAT, "'%s' is cut short: the picture has no end before offset %zu",
-                       name, size);
+        st = rfhe_fail(err, RFHE_E_FORMAT,
+                       "'%s' is cut short: the picture has no end before offset %zu", name, size);
         goto done;
     }
     tj = tjInitDecompress();
@@ -126,7 +127,8 @@ rfhe_status rfhe_jpeg_decode(rfhe_image *out, const uint8_t *data, size_t size, 
         st = rfhe_fail(err, RFHE_E_NOMEM, "no memory to decode '%s'", name);
         goto done;
     }
-    if (tjDecompressHeader3(tj, data, (unsigned long)size, &width, &height, &subsampling, &color) != 0 &&
+    if (tjDecompressHeader3(tj, data, (unsigned long)size, &width, &height, &subsampling, &color) !=
+            0 &&
         tjGetErrorCode(tj) != TJERR_WARNING) {
         st = rfhe_fail(err, RFHE_E_FORMAT, "'%s' is not a JPEG we can decode: %s", name,
                        tjGetErrorStr2(tj));

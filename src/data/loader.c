@@ -43,11 +43,12 @@ struct rfhe_loader {
     /* Who is served next. Everything below belongs to the lock, but for a slot's pixels. */
     pthread_mutex_t lock;
     pthread_cond_t work, ready;
-    uint64_t head, tail;       /* batch numbers: next to deliver, next to open; slot = number mod n_slots */
-    rfhe_loader_state next;    /* first image of batch `tail`  */
-    rfhe_loader_state at;      /* first image of batch `head`  */
-    bool holds_head;           /* batch head - 1 is still borrowed by the caller */
-    uint32_t busy;             /* workers outside the lock with a piece */
+    uint64_t head,
+        tail; /* batch numbers: next to deliver, next to open; slot = number mod n_slots */
+    rfhe_loader_state next; /* first image of batch `tail`  */
+    rfhe_loader_state at;   /* first image of batch `head`  */
+    bool holds_head;        /* batch head - 1 is still borrowed by the caller */
+    uint32_t busy;          /* workers outside the lock with a piece */
     bool stop, pause;
     uint32_t *order; /* of epoch order_of; NULL when not shuffled */
     uint64_t order_of;
@@ -157,7 +158,6 @@ static void finish_piece(slot *b, uint32_t from, uint32_t to, uint32_t bad, rfhe
     }
 }
 
-
 static void *work(void *argument)
 {
     rfhe_loader *l = argument;
@@ -221,10 +221,12 @@ static rfhe_status start_workers(rfhe_loader *l, uint32_t n, rfhe_error *err)
 {
     rfhe_status st = RFHE_OK;
 
-    (void)pthread_mutex_lock(&l->lock); /* a worker looks itself up in worker[]: let it wait for the entry */
+    (void)pthread_mutex_lock(
+        &l->lock); /* a worker looks itself up in worker[]: let it wait for the entry */
     for (uint32_t k = 0; k < n && st == RFHE_OK; k++) {
         if (pthread_create(&l->worker[k], NULL, work, l) != 0) {
-            st = rfhe_fail(err, RFHE_E_NOMEM, "the system gives no thread number %u to the loader", k + 1);
+            st = rfhe_fail(err, RFHE_E_NOMEM, "the system gives no thread number %u to the loader",
+                           k + 1);
         } else {
             l->n_workers++;
         }
@@ -243,10 +245,12 @@ rfhe_status rfhe_loader_new(rfhe_loader **out, const rfhe_dataset *d, const rfhe
     const bool is_raw = rfhe_dataset_width(d) != 0;
     uint32_t workers = o->workers;
 
-    if (o->batch == 0 || o->batch > BATCH_MAX || o->workers > WORKERS_MAX || o->prefetch > PREFETCH_MAX) {
-        return rfhe_fail(err, RFHE_E_ARG,
-                         "a loader wants a batch of 1 to %u, at most %d workers and %d batches ahead",
-                         BATCH_MAX, WORKERS_MAX, PREFETCH_MAX);
+    if (o->batch == 0 || o->batch > BATCH_MAX || o->workers > WORKERS_MAX ||
+        o->prefetch > PREFETCH_MAX) {
+        return rfhe_fail(
+            err, RFHE_E_ARG,
+            "a loader wants a batch of 1 to %u, at most %d workers and %d batches ahead", BATCH_MAX,
+            WORKERS_MAX, PREFETCH_MAX);
     }
     if (n == 0 || (o->drop_last && n < o->batch)) {
         return rfhe_fail(err, RFHE_E_ARG, "%zu images do not make a batch of %u", n, o->batch);
@@ -264,8 +268,8 @@ rfhe_status rfhe_loader_new(rfhe_loader **out, const rfhe_dataset *d, const rfhe
     l->piece = is_raw ? PIECE_RAW : 1;
     /* One slot is with the caller. */
     l->n_slots = o->no_thread ? 1 : (o->prefetch != 0 ? o->prefetch : 2) + 1;
-    RFHE_TRY(rfhe_mapping_init(&l->map, t, &o->augment, rfhe_dataset_channels(d), rfhe_dataset_height(d),
-                               rfhe_dataset_width(d), err));
+    RFHE_TRY(rfhe_mapping_init(&l->map, t, &o->augment, rfhe_dataset_channels(d),
+                               rfhe_dataset_height(d), rfhe_dataset_width(d), err));
     l->image_floats = (size_t)l->map.channels * l->map.height * l->map.width;
     l->slots = rfhe_calloc(l->n_slots, sizeof *l->slots);
     if (o->shuffle) { l->order = rfhe_alloc(n, sizeof *l->order); }
@@ -276,7 +280,8 @@ rfhe_status rfhe_loader_new(rfhe_loader **out, const rfhe_dataset *d, const rfhe
         l->slots[s].images = rfhe_alloc(room, l->image_floats * sizeof *l->slots[s].images);
         l->slots[s].labels = rfhe_alloc(room, sizeof *l->slots[s].labels);
         l->slots[s].indices = rfhe_alloc(room, sizeof *l->slots[s].indices);
-        enough = l->slots[s].images != NULL && l->slots[s].labels != NULL && l->slots[s].indices != NULL;
+        enough =
+            l->slots[s].images != NULL && l->slots[s].labels != NULL && l->slots[s].indices != NULL;
     }
     if (!enough) {
         st = rfhe_fail(err, RFHE_E_NOMEM, "no memory for %u batches of %u images of %u x %u x %u",
@@ -345,7 +350,8 @@ rfhe_status rfhe_loader_next(rfhe_loader *l, rfhe_batch *out, rfhe_error *err)
     wait_for_head(l);
     slot *b = &l->slots[l->head % l->n_slots];
     if (b->status != RFHE_OK) {
-        st = rfhe_fail(err, b->status, "%s", b->error.text[0] != '\0' ? b->error.text : "out of memory");
+        st = rfhe_fail(err, b->status, "%s",
+                       b->error.text[0] != '\0' ? b->error.text : "out of memory");
         goto done;
     }
     *out = (rfhe_batch){.images = b->images,
@@ -386,10 +392,11 @@ rfhe_loader_state rfhe_loader_get_state(const rfhe_loader *l)
 rfhe_status rfhe_loader_set_state(rfhe_loader *l, rfhe_loader_state s, rfhe_error *err)
 {
     if (s.position >= l->per_epoch || s.position % l->o.batch != 0 || s.epoch >= UINT32_MAX / 2) {
-        return rfhe_fail(err, RFHE_E_ARG,
-                         "a loader of %llu images in batches of %u cannot continue at image %llu of epoch %llu",
-                         (unsigned long long)l->per_epoch, l->o.batch, (unsigned long long)s.position,
-                         (unsigned long long)s.epoch);
+        return rfhe_fail(
+            err, RFHE_E_ARG,
+            "a loader of %llu images in batches of %u cannot continue at image %llu of epoch %llu",
+            (unsigned long long)l->per_epoch, l->o.batch, (unsigned long long)s.position,
+            (unsigned long long)s.epoch);
     }
     (void)pthread_mutex_lock(&l->lock);
     l->pause = true; /* pieces in work are finished and forgotten */

@@ -15,14 +15,14 @@ static rfhe_status find_file(char *path, const char *dir, const char *set, const
     rfhe_status st = RFHE_OK;
 
     for (int i = 0; i < 4 && st == RFHE_OK; i++) {
-        (void)snprintf(name, sizeof name, "%s-%s%cidx%u-ubyte%s", set, what, i < 2 ? '-' : '.', rank,
-                       i % 2 == 0 ? "" : ".gz");
+        (void)snprintf(name, sizeof name, "%s-%s%cidx%u-ubyte%s", set, what, i < 2 ? '-' : '.',
+                       rank, i % 2 == 0 ? "" : ".gz");
         st = rfhe_data_path(path, dir, name, err);
         if (st == RFHE_OK && rfhe_file_exists(path)) { return st; }
     }
     if (st != RFHE_OK) { return st; }
-    return rfhe_fail(err, RFHE_E_IO, "there is no '%s-%s-idx%u-ubyte' (nor .gz) in '%s'", set, what, rank,
-                     dir);
+    return rfhe_fail(err, RFHE_E_IO, "there is no '%s-%s-idx%u-ubyte' (nor .gz) in '%s'", set, what,
+                     rank, dir);
 }
 
 rfhe_status rfhe_data_open_idx(rfhe_dataset *d, const char *dir, bool is_train,
@@ -44,8 +44,8 @@ rfhe_status rfhe_data_open_idx(rfhe_dataset *d, const char *dir, bool is_train,
     }
     if (images.dim[1] > RFHE_IMAGE_MAX_SIDE || images.dim[2] > RFHE_IMAGE_MAX_SIDE ||
         (uint64_t)images.dim[1] * images.dim[2] > RFHE_IMAGE_MAX_PIXELS) {
-        st = rfhe_fail(err, RFHE_E_UNSUPPORTED, "'%s' claims images of %u x %u pixels at offset 8", path,
-                       images.dim[2], images.dim[1]);
+        st = rfhe_fail(err, RFHE_E_UNSUPPORTED, "'%s' claims images of %u x %u pixels at offset 8",
+                       path, images.dim[2], images.dim[1]);
         goto done;
     }
     d->labels = rfhe_alloc(labels.size, sizeof *d->labels);
@@ -57,8 +57,9 @@ rfhe_status rfhe_data_open_idx(rfhe_dataset *d, const char *dir, bool is_train,
     }
     for (size_t i = 0; i < labels.size; i++) {
         if (labels.data[i] >= 10) {
-            st = rfhe_fail(err, RFHE_E_FORMAT, "'%s' has label %u at offset %zu; there are 10 classes",
-                           label_path, labels.data[i], i + 8);
+            st = rfhe_fail(err, RFHE_E_FORMAT,
+                           "'%s' has label %u at offset %zu; there are 10 classes", label_path,
+                           labels.data[i], i + 8);
             goto done;
         }
         d->labels[i] = labels.data[i];

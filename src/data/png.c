@@ -23,9 +23,10 @@ static rfhe_status walk_chunks(uint32_t *width, uint32_t *height, const uint8_t 
         const uint32_t length = rfhe_load_be32(p + at);
         const uint8_t *type = p + at + 4;
         if (length > size - at - 12) {
-            return rfhe_fail(err, RFHE_E_FORMAT,
-                             "'%s' is cut short: the chunk at offset %zu wants %u bytes, %zu are left",
-                             name, at, length, size - at - 12);
+            return rfhe_fail(
+                err, RFHE_E_FORMAT,
+                "'%s' is cut short: the chunk at offset %zu wants %u bytes, %zu are left", name, at,
+                length, size - at - 12);
         }
         if (at == 8) {
             if (length != 13 || memcmp(type, "IHDR", 4) != 0) {
@@ -35,8 +36,8 @@ static rfhe_status walk_chunks(uint32_t *width, uint32_t *height, const uint8_t 
             *height = rfhe_load_be32(type + 8);
         }
         if (crc32(crc32(0, NULL, 0), type, length + 4) != rfhe_load_be32(type + 4 + length)) {
-            return rfhe_fail(err, RFHE_E_FORMAT, "'%s' has a wrong check sum in the chunk at offset %zu",
-                             name, at);
+            return rfhe_fail(err, RFHE_E_FORMAT,
+                             "'%s' has a wrong check sum in the chunk at offset %zu", name, at);
         }
         at += 12 + (size_t)length;
         if (memcmp(type, "IEND", 4) == 0) { return RFHE_OK; }
@@ -83,10 +84,13 @@ static rfhe_status decode(rfhe_image *out, spng_ctx *ctx, uint32_t width, uint32
     r = spng_decoded_image_size(ctx, SPNG_FMT_RGB8, &bytes);
     if (r == 0 && bytes != 3 * n) { r = SPNG_EINTERNAL; }
     if (r == 0) { r = spng_decode_image(ctx, out->pixels, bytes, SPNG_FMT_RGB8, 0); }
-    if (r != 0 && refused) { return rfhe_fail(err, RFHE_E_NOMEM, "no memory to decode '%s'", name); }
+    if (r != 0 && refused) {
+        return rfhe_fail(err, RFHE_E_NOMEM, "no memory to decode '%s'", name);
+    }
     if (r != 0) {
-        return rfhe_fail(err, RFHE_E_FORMAT, "'%s' is damaged: its picture data does not unpack (%s)",
-                         name, spng_strerror(r));
+        return rfhe_fail(err, RFHE_E_FORMAT,
+                         "'%s' is damaged: its picture data does not unpack (%s)", name,
+                         spng_strerror(r));
     }
     if (is_grey) {
         for (size_t i = 0; i < n; i++) { out->pixels[i] = out->pixels[3 * i]; }

@@ -158,8 +158,9 @@ rfhe_status rfhe_image_resize(rfhe_image *out, uint32_t width, uint32_t height,
         }
         RFHE_TRY(filter_make(&down, h, height));
         for (uint32_t k = 0; k < height; k++) {
-            column_filter(out->pixels + k * out_stride, sum, from + down.first[k] * from_stride, from_stride,
-                          out_stride, down.weight + (size_t)k * down.taps, down.count[k]);
+            column_filter(out->pixels + k * out_stride, sum, from + down.first[k] * from_stride,
+                          from_stride, out_stride, down.weight + (size_t)k * down.taps,
+                          down.count[k]);
         }
     } else if (width == w) {
         for (uint32_t k = 0; k < h; k++) {

@@ -37,8 +37,8 @@ rfhe_status rfhe_transform_size(uint32_t *channels, uint32_t *height, uint32_t *
     }
     if (t->resize > RFHE_IMAGE_MAX_SIDE || t->crop_height > RFHE_IMAGE_MAX_SIDE ||
         t->crop_width > RFHE_IMAGE_MAX_SIDE || (t->crop_height == 0) != (t->crop_width == 0)) {
-        return rfhe_fail(err, RFHE_E_ARG, "resize %u and crop %u x %u are no sizes of an image", t->resize,
-                         t->crop_width, t->crop_height);
+        return rfhe_fail(err, RFHE_E_ARG, "resize %u and crop %u x %u are no sizes of an image",
+                         t->resize, t->crop_width, t->crop_height);
     }
     for (uint32_t k = 0; k < c; k++) {
         if (!isfinite(t->mean[k]) || !isfinite(t->std[k]) || t->std[k] < 0) {
@@ -75,9 +75,10 @@ rfhe_status rfhe_mapping_init(rfhe_mapping *m, const rfhe_transform *t, const rf
     if (st != RFHE_OK) { return st; }
     if (a->pad_crop > PAD_MAX || a->cutout > RFHE_IMAGE_MAX_SIDE || !(a->area_min >= 0) ||
         !(a->area_min <= 1)) {
-        return rfhe_fail(err, RFHE_E_ARG,
-                         "padding is at most %d pixels, a cutout at most %u, the smallest area at most 1",
-                         PAD_MAX, RFHE_IMAGE_MAX_SIDE);
+        return rfhe_fail(
+            err, RFHE_E_ARG,
+            "padding is at most %d pixels, a cutout at most %u, the smallest area at most 1",
+            PAD_MAX, RFHE_IMAGE_MAX_SIDE);
     }
     m->t = *t;
     m->augment = *a;
@@ -174,7 +175,8 @@ static rfhe_view view_of(const rfhe_image *m)
 
 /* A random box as torchvision's RandomResizedCrop draws it: ten tries of an area and an aspect ratio, then the largest
  * central box of an allowed ratio. */
-static void draw_box(uint32_t box[4], uint32_t width, uint32_t height, float area_min, rfhe_rng *rng)
+static void draw_box(uint32_t box[4], uint32_t width, uint32_t height, float area_min,
+                     rfhe_rng *rng)
 {
     const double area = (double)width * height, low = area_min > 0 ? (double)area_min : 0.08;
     const double ratio_min = 3.0 / 4.0, ratio_max = 4.0 / 3.0;
@@ -208,14 +210,15 @@ static void cut_out(float *out, const rfhe_mapping *m, rfhe_rng *rng)
 
     for (uint32_t c = 0; c < m->channels; c++) {
         for (int64_t y = clamp(y0, 0, m->height); y < clamp(y0 + side, 0, m->height); y++) {
-            fill(out + ((size_t)c * m->height + (size_t)y) * m->width + left, (size_t)(right - left), 0.0f);
+            fill(out + ((size_t)c * m->height + (size_t)y) * m->width + left,
+                 (size_t)(right - left), 0.0f);
         }
     }
 }
 
 /* Resizes `in` when the mapping asks for it; *v then shows the result in `resized`, else it stays. */
-static rfhe_status resize(rfhe_view *v, rfhe_image *resized, const rfhe_image *in, const rfhe_mapping *m,
-                          bool is_random, rfhe_rng *rng, rfhe_error *err)
+static rfhe_status resize(rfhe_view *v, rfhe_image *resized, const rfhe_image *in,
+                          const rfhe_mapping *m, bool is_random, rfhe_rng *rng, rfhe_error *err)
 {
     uint32_t box[4] = {0, 0, in->width, in->height}, width = in->width, height = in->height;
     rfhe_status st = RFHE_OK;
@@ -230,8 +233,8 @@ static rfhe_status resize(rfhe_view *v, rfhe_image *resized, const rfhe_image *i
     }
     if (rfhe_image_check_size(width, height, "", NULL) != RFHE_OK) {
         return rfhe_fail(err, RFHE_E_UNSUPPORTED,
-                         "an image of %u x %u pixels would become %u x %u, which is too large", in->width,
-                         in->height, width, height);
+                         "an image of %u x %u pixels would become %u x %u, which is too large",
+                         in->width, in->height, width, height);
     }
     st = rfhe_image_resize(resized, width, height, in, box[0], box[1], box[2], box[3]);
     if (st != RFHE_OK) { return rfhe_fail(err, st, "no memory to resize an image"); }
@@ -282,12 +285,14 @@ rfhe_status rfhe_mapping_apply(float *out, const rfhe_mapping *m, const rfhe_dat
     st = rfhe_dataset_image(d, i, &s->decoded, err);
     if (st != RFHE_OK) { return st; }
     st = rfhe_image_set_channels(&s->decoded, m->channels);
-    if (st != RFHE_OK) { return rfhe_fail(err, st, "no memory for an image of '%s'", rfhe_dataset_spec(d)); }
+    if (st != RFHE_OK) {
+        return rfhe_fail(err, st, "no memory for an image of '%s'", rfhe_dataset_spec(d));
+    }
     return map_view(out, m, view_of(&s->decoded), &s->decoded, &s->resized, rng, err);
 }
 
-rfhe_status rfhe_transform_apply(float *out, size_t n, const rfhe_image *image, const rfhe_transform *t,
-                                 rfhe_error *err)
+rfhe_status rfhe_transform_apply(float *out, size_t n, const rfhe_image *image,
+                                 const rfhe_transform *t, rfhe_error *err)
 {
     rfhe_status st = RFHE_OK;
     rfhe_image copy = {0}, resized = {0};
@@ -299,8 +304,8 @@ rfhe_status rfhe_transform_apply(float *out, size_t n, const rfhe_image *image, 
     }
     RFHE_TRY(rfhe_mapping_init(m, t, NULL, image->channels, image->height, image->width, err));
     if (n != (size_t)m->channels * m->height * m->width) {
-        st = rfhe_fail(err, RFHE_E_ARG, "%zu floats were given for a result of %u x %u x %u", n, m->channels,
-                       m->height, m->width);
+        st = rfhe_fail(err, RFHE_E_ARG, "%zu floats were given for a result of %u x %u x %u", n,
+                       m->channels, m->height, m->width);
         goto done;
     }
     st = rfhe_image_reserve(&copy, image->width, image->height, image->channels);

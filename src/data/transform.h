@@ -25,8 +25,8 @@ RFHE_MUST_USE rfhe_status rfhe_mapping_init(rfhe_mapping *m, const rfhe_transfor
 void rfhe_mapping_scratch_clear(rfhe_mapping_scratch *s);
 
 /* Image i of `d` into out[channels][height][width]. `rng` draws the augmentation; NULL = none. */
-RFHE_MUST_USE rfhe_status rfhe_mapping_apply(float *out, const rfhe_mapping *m, const rfhe_dataset *d,
-                                             size_t i, rfhe_rng *rng, rfhe_mapping_scratch *s,
-                                             rfhe_error *err);
+RFHE_MUST_USE rfhe_status rfhe_mapping_apply(float *out, const rfhe_mapping *m,
+                                             const rfhe_dataset *d, size_t i, rfhe_rng *rng,
+                                             rfhe_mapping_scratch *s, rfhe_error *err);
 
 #endif

@@ -57,7 +57,9 @@ static void make_png(blob *b, uint8_t color_type, uint8_t depth)
 
     for (size_t i = 0; i < bytes; i++) {
         const uint32_t s = (uint32_t)(depth == 16 ? i / 2 : i), k = s % samples[color_type];
-        pixels[i] = depth == 16 && i % 2 == 0 ? 77 : smooth(s / samples[color_type] % W, s / samples[color_type] / W, k);
+        pixels[i] = depth == 16 && i % 2 == 0
+                        ? 77
+                        : smooth(s / samples[color_type] % W, s / samples[color_type] / W, k);
         if (color_type == SPNG_COLOR_TYPE_INDEXED) { pixels[i] = (uint8_t)(i % 2); }
     }
     (void)spng_set_option(ctx, SPNG_ENCODE_TO_BUFFER, 1);
@@ -81,7 +83,9 @@ static void expect(const blob *b, uint32_t channels, int tolerance, const char *
     rfhe_image m = {0};
     rfhe_error err = {0};
 
-    if (rfhe_image_decode(&m, b->data, b->size, what, &err) != RFHE_OK) { fail_msg("%s", err.text); }
+    if (rfhe_image_decode(&m, b->data, b->size, what, &err) != RFHE_OK) {
+        fail_msg("%s", err.text);
+    }
     assert_int_equal(m.width, W);
     assert_int_equal(m.height, H);
     assert_int_equal(m.channels, channels);
@@ -171,11 +175,14 @@ static void sweep(const blob *b, const char *what)
     for (size_t n = 0; n < b->size; n++) {
         uint8_t *prefix = malloc(n + 1);
         memcpy(prefix, b->data, n);
-        if (survive(&m, prefix, n) == RFHE_OK) { fail_msg("%s: the first %zu bytes decode", what, n); }
+        if (survive(&m, prefix, n) == RFHE_OK) {
+            fail_msg("%s: the first %zu bytes decode", what, n);
+        }
         free(prefix);
     }
     for (size_t k = 0; k < test_rounds(3000); k++) {
-        const size_t bit = k < 8 * b->size && k < 2000 ? k : (size_t)rfhe_rng_below(&r, 8 * b->size);
+        const size_t bit =
+            k < 8 * b->size && k < 2000 ? k : (size_t)rfhe_rng_below(&r, 8 * b->size);
         memcpy(copy, b->data, b->size);
         copy[bit / 8] ^= (uint8_t)(1u << bit % 8);
         (void)survive(&m, copy, b->size);
@@ -217,7 +224,8 @@ static void claims_are_checked_before_memory_is_asked_for(void **state)
 
     (void)state;
     make_png(&b, SPNG_COLOR_TYPE_TRUECOLOR, 8);
-    b.data[18] = 0x20; /* width 8,216, height 18: possible for a file, but not for one of this size */
+    b.data[18] =
+        0x20; /* width 8,216, height 18: possible for a file, but not for one of this size */
     b.data[22] = 0x1f;
     seal_header(&b);
     rfhe_mem_reset_peak();
@@ -229,7 +237,9 @@ static void claims_are_checked_before_memory_is_asked_for(void **state)
     err = (rfhe_error){0};
     assert_int_equal(rfhe_image_decode(&m, b.data, b.size, "bomb.png", &err), RFHE_E_UNSUPPORTED);
     make_jpeg(&b, TJPF_RGB, TJSAMP_420, 0);
-    while (b.data[sof + 1] != 0xc0) { sof += 2u + (size_t)(b.data[sof + 2] << 8 | b.data[sof + 3]); }
+    while (b.data[sof + 1] != 0xc0) {
+        sof += 2u + (size_t)(b.data[sof + 2] << 8 | b.data[sof + 3]);
+    }
     b.data[sof + 5] = b.data[sof + 7] = 0x1f;
     err = (rfhe_error){0};
     assert_int_equal(rfhe_image_decode(&m, b.data, b.size, "bomb.jpg", &err), RFHE_E_FORMAT);
@@ -268,13 +278,14 @@ static void sentences_name_the_file_and_the_offset(void **state)
     make_png(&b, SPNG_COLOR_TYPE_TRUECOLOR, 8);
     b.data[45] ^= 1; /* inside IDAT, whose chunk begins at 33 */
     (void)snprintf(path, sizeof path, "%s/broken.png", test_folder());
-    (void)snprintf(where, sizeof where, "'%s' has a wrong check sum in the chunk at offset 33", path);
+    (void)snprintf(where, sizeof where, "'%s' has a wrong check sum in the chunk at offset 33",
+                   path);
     assert_int_equal(rfhe_file_write(path, b.data, b.size, 0644, NULL), RFHE_OK);
     assert_int_equal(rfhe_image_read(&m, path, &err), RFHE_E_FORMAT);
     assert_string_equal(err.text, where);
     make_jpeg(&b, TJPF_GRAY, TJSAMP_GRAY, 0);
-    (void)snprintf(where, sizeof where, "'%s' is cut short: the picture has no end before offset %zu", path,
-                   b.size - 2);
+    (void)snprintf(where, sizeof where,
+                   "'%s' is cut short: the picture has no end before offset %zu", path, b.size - 2);
     assert_int_equal(rfhe_file_write(path, b.data, b.size - 2, 0644, NULL), RFHE_OK);
     err = (rfhe_error){0};
     assert_int_equal(rfhe_image_read(&m, path, &err), RFHE_E_FORMAT);
@@ -302,7 +313,9 @@ static void allocation_failures_come_back_without_a_leak(void **state)
             rfhe_mem_fail_at(n);
             st = rfhe_image_decode(&m, b[k].data, b[k].size, "x", NULL);
             rfhe_mem_fail_at(0);
-            if (st != RFHE_OK && st != RFHE_E_NOMEM) { fail_msg("file %d, allocation %zu: %d", k, n, st); }
+            if (st != RFHE_OK && st != RFHE_E_NOMEM) {
+                fail_msg("file %d, allocation %zu: %d", k, n, st);
+            }
             rfhe_image_clear(&m);
             assert_int_equal(rfhe_mem_get_stats().current, before);
         }

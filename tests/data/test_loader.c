@@ -31,7 +31,9 @@ static rfhe_dataset *cifar(void)
         for (uint32_t i = 0; i < N; i++) {
             uint8_t *r = f + (size_t)i * 3073;
             r[0] = (uint8_t)(i % 10);
-            for (uint32_t k = 0; k < IMAGE; k++) { r[1 + k] = pixel(i, k % 32, k % PLANE / 32, k / PLANE); }
+            for (uint32_t k = 0; k < IMAGE; k++) {
+                r[1 + k] = pixel(i, k % 32, k % PLANE / 32, k / PLANE);
+            }
         }
         (void)snprintf(spec, sizeof spec, "cifar10:%s", test_folder());
         (void)snprintf(path, sizeof path, "%s/test_batch.bin", test_folder());
@@ -53,7 +55,8 @@ static void every_image_comes_once_per_epoch(void **state)
     (void)state;
     for (int variant = 0; variant < 4; variant++) {
         const bool drop = variant & 1, shuffle = variant & 2;
-        const rfhe_loader_options o = {.batch = 8, .shuffle = shuffle, .drop_last = drop, .epochs = 2, .seed = 5};
+        const rfhe_loader_options o = {
+            .batch = 8, .shuffle = shuffle, .drop_last = drop, .epochs = 2, .seed = 5};
         uint32_t order[2][N], n = 0;
         assert_int_equal(rfhe_loader_new(&l, d, &plain, &o, NULL), RFHE_OK);
         assert_int_equal(rfhe_loader_batches(l), drop ? 7 : 8);
@@ -81,7 +84,8 @@ static void every_image_comes_once_per_epoch(void **state)
         if (!shuffle) {
             for (uint32_t i = 0; i < n; i++) { assert_int_equal(order[0][i], i); }
         }
-        assert_int_equal(rfhe_loader_next(l, &b, NULL), RFHE_OK); /* after the last epoch: nothing, again and again */
+        assert_int_equal(rfhe_loader_next(l, &b, NULL),
+                         RFHE_OK); /* after the last epoch: nothing, again and again */
         assert_int_equal(b.count, 0);
         assert_int_equal(rfhe_loader_next(l, &b, NULL), RFHE_OK);
         assert_int_equal(b.count, 0);
@@ -103,8 +107,9 @@ static rfhe_loader_options training(void)
 }
 
 /* All floats and labels of the epochs, from `start` on; the state before each batch. */
-static void record(float *images, uint32_t *labels, rfhe_loader_state *states, const rfhe_dataset *d,
-                   const rfhe_transform *t, const rfhe_loader_options *o, size_t image)
+static void record(float *images, uint32_t *labels, rfhe_loader_state *states,
+                   const rfhe_dataset *d, const rfhe_transform *t, const rfhe_loader_options *o,
+                   size_t image)
 {
     rfhe_loader *l = NULL;
 
@@ -112,7 +117,8 @@ static void record(float *images, uint32_t *labels, rfhe_loader_state *states, c
     for (size_t b = 0, n = 0; b < BATCHES; b++) {
         uint32_t count = 0;
         if (states != NULL) { states[b] = rfhe_loader_get_state(l); }
-        assert_int_equal(rfhe_loader_read(l, images + n * image, labels + n, &count, NULL), RFHE_OK);
+        assert_int_equal(rfhe_loader_read(l, images + n * image, labels + n, &count, NULL),
+                         RFHE_OK);
         n += count;
     }
     rfhe_loader_free(l);
@@ -205,7 +211,9 @@ static void pad_crop_and_flip_move_and_mirror(void **state)
             assert_true(found);
         }
     }
-    for (int v = 0; v < 25; v++) { assert_true(shifts[v / 5][v % 5] > 3); } /* of 488 / 25 = 19.5 expected */
+    for (int v = 0; v < 25; v++) {
+        assert_true(shifts[v / 5][v % 5] > 3);
+    } /* of 488 / 25 = 19.5 expected */
     assert_true(flips > 190 && flips < 298);
     rfhe_loader_free(l);
     rfhe_dataset_close(d);
@@ -252,18 +260,22 @@ static rfhe_dataset *folder(bool with_bad)
     tjhandle tj = tjInitCompress();
 
     for (int k = 0; k < 3; k++) {
-        (void)snprintf(path, sizeof path, "%s/f%s", test_folder(), k == 0 ? "" : k == 1 ? "/a" : "/b");
+        (void)snprintf(path, sizeof path, "%s/f%s", test_folder(),
+                       k == 0   ? ""
+                       : k == 1 ? "/a"
+                                : "/b");
         (void)mkdir(path, 0755);
     }
     for (size_t i = 0; i < sizeof pixels; i++) { pixels[i] = (uint8_t)(i % 192 + i / 192 % 64); }
     for (int i = 0; i < 6; i++) {
         unsigned char *to = out;
         unsigned long size = sizeof out;
-        assert_int_equal(tjCompress2(tj, pixels, 40 + i, 64 * 3, 60 - 3 * i, TJPF_RGB, &to, &size, TJSAMP_420, 90,
-                                     TJFLAG_NOREALLOC),
+        assert_int_equal(tjCompress2(tj, pixels, 40 + i, 64 * 3, 60 - 3 * i, TJPF_RGB, &to, &size,
+                                     TJSAMP_420, 90, TJFLAG_NOREALLOC),
                          0);
         (void)snprintf(path, sizeof path, "%s/f/%c/%d.jpg", test_folder(), i < 3 ? 'a' : 'b', i);
-        assert_int_equal(rfhe_file_write(path, out, with_bad && i == 4 ? 100 : size, 0644, NULL), RFHE_OK);
+        assert_int_equal(rfhe_file_write(path, out, with_bad && i == 4 ? 100 : size, 0644, NULL),
+                         RFHE_OK);
     }
     (void)tjDestroy(tj);
     (void)snprintf(path, sizeof path, "folder:%s/f", test_folder());
@@ -275,7 +287,9 @@ static void random_resized_crops_repeat_under_a_seed_and_differ(void **state)
 {
     rfhe_dataset *d = folder(false);
     const rfhe_transform t = {.crop_height = 16, .crop_width = 20};
-    rfhe_loader_options o = {.batch = 6, .seed = 4, .workers = 3,
+    rfhe_loader_options o = {.batch = 6,
+                             .seed = 4,
+                             .workers = 3,
                              .augment = {.random_resized_crop = true, .flip = true}};
     rfhe_loader *l[2] = {NULL, NULL};
     float first[6 * 960];
@@ -327,8 +341,10 @@ static void random_boxes_have_the_areas_and_ratios_asked_for(void **state)
     for (uint32_t k = 0; k < b.count; k++) {
         const float *red = b.images + k * IMAGE, *green = red + PLANE;
         const double x0 = rint((double)red[0] * 255 / 8), x1 = rint((double)red[31] * 255 / 8);
-        const double y0 = rint((double)green[0] * 255 / 8), y1 = rint((double)green[31 * 32] * 255 / 8);
-        const double w = x1 - x0 + 1, h = y1 - y0 + 1; /* enlarged images begin and end with the box's own pixels */
+        const double y0 = rint((double)green[0] * 255 / 8),
+                     y1 = rint((double)green[31 * 32] * 255 / 8);
+        const double w = x1 - x0 + 1,
+                     h = y1 - y0 + 1; /* enlarged images begin and end with the box's own pixels */
         assert_true(x0 >= 0 && x1 <= 31 && y0 >= 0 && y1 <= 31);
         assert_true(w * h > 0.08 * 1024 - 20 && w * h < 1025);
         assert_true(w / h > 0.62 && w / h < 1.6); /* 3/4 .. 4/3, sides rounded to whole pixels */
@@ -348,7 +364,8 @@ static void a_bad_image_fails_its_batch_with_its_name(void **state)
 
     (void)state;
     for (int variant = 0; variant < 2; variant++) {
-        const rfhe_loader_options o = {.batch = 3, .no_thread = variant == 1, .workers = variant == 0 ? 3 : 0};
+        const rfhe_loader_options o = {
+            .batch = 3, .no_thread = variant == 1, .workers = variant == 0 ? 3 : 0};
         rfhe_error err = {0}, again = {0};
         rfhe_loader *l = NULL;
         rfhe_batch b;
@@ -387,7 +404,8 @@ static void options_out_of_range_are_refused(void **state)
     }
     rfhe_dataset_close(d);
     d = folder(false);
-    assert_int_equal(rfhe_loader_new(&l, d, &plain, &(rfhe_loader_options){.batch = 2}, NULL), RFHE_E_ARG);
+    assert_int_equal(rfhe_loader_new(&l, d, &plain, &(rfhe_loader_options){.batch = 2}, NULL),
+                     RFHE_E_ARG);
     rfhe_dataset_close(d);
 }
 

@@ -55,7 +55,8 @@ enum { IDX_N = 6, IDX_H = 3, IDX_W = 4 };
 /* An IDX file of IDX_N images whose byte i is 7 i, or of labels i mod 10. */
 static size_t make_idx(uint8_t *f, bool is_labels)
 {
-    const uint8_t head[16] = {0, 0, 8, is_labels ? 1 : 3, 0, 0, 0, IDX_N, 0, 0, 0, IDX_H, 0, 0, 0, IDX_W};
+    const uint8_t head[16] = {0, 0, 8,    is_labels ? 1 : 3, 0, 0, 0, IDX_N, 0, 0, 0, IDX_H, 0,
+                              0, 0, IDX_W};
     const size_t from = is_labels ? 8 : 16, n = is_labels ? IDX_N : IDX_N * IDX_H * IDX_W;
 
     memcpy(f, head, from);
@@ -80,7 +81,8 @@ static void idx_reads_the_same_plain_and_packed(void **state)
     rfhe_free(b.data);
 }
 
-static void expect_idx(const uint8_t *f, size_t n, uint32_t rank, rfhe_status want, const char *text)
+static void expect_idx(const uint8_t *f, size_t n, uint32_t rank, rfhe_status want,
+                       const char *text)
 {
     rfhe_error err = {0};
     rfhe_idx x = {0};
@@ -234,7 +236,9 @@ static void cifar_records_come_back_in_order(void **state)
     assert_int_equal(rfhe_dataset_label(d, 75), 5);
     rfhe_dataset_where(d, 75, where, sizeof where);
     assert_non_null(strstr(where, "data_batch_3.bin, record 5"));
-    for (uint32_t c = 0; c < 3; c++) { assert_int_equal(m.pixels[3 * 33 + c], (uint8_t)(5 + 1024 * c + 33)); }
+    for (uint32_t c = 0; c < 3; c++) {
+        assert_int_equal(m.pixels[3 * 33 + c], (uint8_t)(5 + 1024 * c + 33));
+    }
     rfhe_dataset_close(d);
 
     dir = make_dir("cifar100");
@@ -260,12 +264,15 @@ static void cifar_complaints_name_the_offset(void **state)
     (void)state;
     assert_int_equal(rfhe_cifar_parse(labels, &n, f, 3 * 3073, 1, 10, "f", NULL), RFHE_OK);
     assert_int_equal(n, 3);
-    assert_int_equal(rfhe_cifar_parse(labels, &n, f, 3 * 3073 - 1, 1, 10, "f", &err), RFHE_E_FORMAT);
-    assert_string_equal(err.text, "'f' is cut short: 3072 bytes are left behind offset 6146, a record has 3073");
+    assert_int_equal(rfhe_cifar_parse(labels, &n, f, 3 * 3073 - 1, 1, 10, "f", &err),
+                     RFHE_E_FORMAT);
+    assert_string_equal(
+        err.text, "'f' is cut short: 3072 bytes are left behind offset 6146, a record has 3073");
     f[2 * 3073] = 10;
     err = (rfhe_error){0};
     assert_int_equal(rfhe_cifar_parse(labels, &n, f, 3 * 3073, 1, 10, "f", &err), RFHE_E_FORMAT);
-    assert_string_equal(err.text, "'f' has label 10 at offset 6146 (record 2); there are 10 classes");
+    assert_string_equal(err.text,
+                        "'f' has label 10 at offset 6146 (record 2); there are 10 classes");
     assert_int_equal(rfhe_cifar_parse(labels, &n, f, 0, 1, 10, "f", NULL), RFHE_E_FORMAT);
     assert_int_equal(n, 0);
     free(f);
@@ -273,7 +280,8 @@ static void cifar_complaints_name_the_offset(void **state)
 
 static void fit_and_select_divide_the_training_images(void **state)
 {
-    const rfhe_dataset_options o = {.select_count = 25, .select_seed = 3}, other = {.select_count = 25};
+    const rfhe_dataset_options o = {.select_count = 25, .select_seed = 3},
+                               other = {.select_count = 25};
     rfhe_dataset *fit = NULL, *sel = NULL, *again = NULL, *named = NULL;
     unsigned seen[200] = {0}, per_class[10] = {0}, differ = 0;
 
@@ -316,10 +324,14 @@ static void unknown_specs_and_splits_are_refused(void **state)
 {
     static const struct {
         const char *spec, *split, *text;
-    } bad[] = {{"imagenette:x", "train", "is no data set"}, {"cifar10", "train", "wants a folder"},
-               {"mnist:", "train", "wants a folder"},       {"folder:x", "all", "there is no split 'all'"},
-               {"folder:x", "fit:", "no split"},            {"folder:x", "fit:0", "no split"},
-               {"folder:x", "select:-3", "no split"},       {"", "train", "is no data set"}};
+    } bad[] = {{"imagenette:x", "train", "is no data set"},
+               {"cifar10", "train", "wants a folder"},
+               {"mnist:", "train", "wants a folder"},
+               {"folder:x", "all", "there is no split 'all'"},
+               {"folder:x", "fit:", "no split"},
+               {"folder:x", "fit:0", "no split"},
+               {"folder:x", "select:-3", "no split"},
+               {"", "train", "is no data set"}};
     rfhe_dataset *d = NULL;
     rfhe_error err = {0};
 
@@ -347,7 +359,9 @@ static void put_jpeg(const char *dir, const char *name, int side)
     tjhandle tj = tjInitCompress();
 
     memset(pixels, 100, sizeof pixels);
-    assert_int_equal(tjCompress2(tj, pixels, side, 0, side, TJPF_RGB, &to, &size, TJSAMP_420, 90, TJFLAG_NOREALLOC), 0);
+    assert_int_equal(tjCompress2(tj, pixels, side, 0, side, TJPF_RGB, &to, &size, TJSAMP_420, 90,
+                                 TJFLAG_NOREALLOC),
+                     0);
     put_file(dir, name, out, size);
     (void)tjDestroy(tj);
 }
@@ -388,9 +402,11 @@ static void folders_number_their_classes_alike_in_all_splits(void **state)
     assert_int_equal(rfhe_dataset_source_index(d, 0), 0);
     assert_int_equal(rfhe_dataset_source_index(d, 1), 1);
     rfhe_dataset_close(d);
-    assert_int_equal(rfhe_dataset_open(&d, spec, "test", NULL, NULL), RFHE_OK); /* val under its other name */
+    assert_int_equal(rfhe_dataset_open(&d, spec, "test", NULL, NULL),
+                     RFHE_OK); /* val under its other name */
     assert_int_equal(rfhe_dataset_count(d), 2);
-    assert_int_equal(rfhe_dataset_label(d, 0), 2); /* cow is class 2 although val has no ant and no bee */
+    assert_int_equal(rfhe_dataset_label(d, 0),
+                     2); /* cow is class 2 although val has no ant and no bee */
     rfhe_dataset_where(d, 0, where, sizeof where);
     assert_non_null(strstr(where, "val/cow/0.jpg"));
     rfhe_dataset_close(d);
@@ -478,7 +494,8 @@ static void opening_survives_every_failing_allocation(void **state)
     (void)state;
     (void)snprintf(spec[0], sizeof spec[0], "mnist:%s", dir);
     (void)make_idx(f, false);
-    put_file(dir, "train-images-idx3-ubyte.gz", z, make_gzip(z, sizeof z, f, 16 + IDX_N * IDX_H * IDX_W));
+    put_file(dir, "train-images-idx3-ubyte.gz", z,
+             make_gzip(z, sizeof z, f, 16 + IDX_N * IDX_H * IDX_W));
     put_file(dir, "train-labels-idx1-ubyte", f, make_idx(f, true));
     (void)snprintf(spec[1], sizeof spec[1], "%s", cifar_spec());
     (void)snprintf(spec[2], sizeof spec[2], "folder:%s/set", test_folder());
@@ -494,7 +511,9 @@ static void opening_survives_every_failing_allocation(void **state)
             rfhe_mem_fail_at(n);
             st = rfhe_dataset_open(&d, spec[k], "select", &o, NULL);
             rfhe_mem_fail_at(0);
-            if (st != RFHE_OK && st != RFHE_E_NOMEM) { fail_msg("%s, allocation %zu: %d", spec[k], n, st); }
+            if (st != RFHE_OK && st != RFHE_E_NOMEM) {
+                fail_msg("%s, allocation %zu: %d", spec[k], n, st);
+            }
             rfhe_dataset_close(d);
             assert_int_equal(rfhe_mem_get_stats().current, before);
         }
@@ -509,7 +528,9 @@ static void fashion_mnist_of_debian_opens(void **state)
     size_t per_class[10] = {0};
 
     (void)state;
-    if (!rfhe_file_exists("/usr/share/datasets/fashion-mnist/t10k-images-idx3-ubyte.gz")) { skip(); }
+    if (!rfhe_file_exists("/usr/share/datasets/fashion-mnist/t10k-images-idx3-ubyte.gz")) {
+        skip();
+    }
     assert_int_equal(rfhe_dataset_open(&d, "fashion-mnist", "test", NULL, NULL), RFHE_OK);
     assert_int_equal(rfhe_dataset_count(d), 10000);
     assert_int_equal(rfhe_dataset_width(d), 28);

@@ -38,7 +38,8 @@ static void apply_as_bytes(rfhe_image *out, const rfhe_image *in, const rfhe_tra
     uint32_t c = 0, h = 0, w = 0;
     rfhe_error err = {0};
 
-    assert_int_equal(rfhe_transform_size(&c, &h, &w, t, in->channels, in->height, in->width, &err), RFHE_OK);
+    assert_int_equal(rfhe_transform_size(&c, &h, &w, t, in->channels, in->height, in->width, &err),
+                     RFHE_OK);
     float *f = rfhe_alloc((size_t)c * h * w, sizeof *f);
     assert_int_equal(rfhe_transform_apply(f, (size_t)c * h * w, in, t, &err), RFHE_OK);
     assert_int_equal(rfhe_image_reserve(out, w, h, c), RFHE_OK);
@@ -62,8 +63,8 @@ static void resizing_and_cropping_give_the_bytes_of_pillow(void **state)
     (void)state;
     assert_non_null(f);
     while (fgets(line, sizeof line, f) != NULL) {
-        assert_int_equal(sscanf(line, "%15s %u %u %u %u %u %u %u %n", kind, &w, &h, &c, &n[0], &n[1], &n[2],
-                                &n[3], &hex_at),
+        assert_int_equal(sscanf(line, "%15s %u %u %u %u %u %u %u %n", kind, &w, &h, &c, &n[0],
+                                &n[1], &n[2], &n[3], &hex_at),
                          8);
         make_image(&in, w, h, c);
         if (strcmp(kind, "resize") == 0) {
@@ -78,8 +79,8 @@ static void resizing_and_cropping_give_the_bytes_of_pillow(void **state)
         assert_int_equal(strcspn(line + hex_at, "\n"), 2 * size);
         for (size_t i = 0; i < size; i++) {
             if (out.pixels[i] != golden_byte(line + hex_at, i)) {
-                fail_msg("%s %ux%ux%u (%u %u %u): byte %zu is %u, Pillow has %u", kind, w, h, c, n[0], n[1],
-                         n[2], i, out.pixels[i], golden_byte(line + hex_at, i));
+                fail_msg("%s %ux%ux%u (%u %u %u): byte %zu is %u, Pillow has %u", kind, w, h, c,
+                         n[0], n[1], n[2], i, out.pixels[i], golden_byte(line + hex_at, i));
             }
         }
         lines++;
@@ -131,12 +132,9 @@ static void channels_follow_the_request_and_pillow_weights(void **state)
 
 static void impossible_sizes_are_refused_in_a_sentence(void **state)
 {
-    static const rfhe_transform bad[] = {{.channels = 2},
-                                         {.crop_height = 3},
-                                         {.resize = 1000000},
-                                         {.std = {-1.0f}},
-                                         {.mean = {NAN}},
-                                         {.crop_height = 32768, .crop_width = 32768}};
+    static const rfhe_transform bad[] = {
+        {.channels = 2},  {.crop_height = 3}, {.resize = 1000000},
+        {.std = {-1.0f}}, {.mean = {NAN}},    {.crop_height = 32768, .crop_width = 32768}};
     const rfhe_transform good = {0};
     uint32_t c = 7, h = 7, w = 7;
 
@@ -146,7 +144,8 @@ static void impossible_sizes_are_refused_in_a_sentence(void **state)
         assert_int_equal(rfhe_transform_size(&c, &h, &w, &bad[i], 3, 10, 10, &err), RFHE_E_ARG);
         assert_true(strlen(err.text) > 10);
     }
-    assert_int_equal(rfhe_transform_size(&c, &h, &w, &good, 0, 0, 0, NULL), RFHE_E_ARG); /* needs a crop */
+    assert_int_equal(rfhe_transform_size(&c, &h, &w, &good, 0, 0, 0, NULL),
+                     RFHE_E_ARG); /* needs a crop */
     assert_true(c == 7 && h == 7 && w == 7);
     rfhe_image m = {0}, out = {0};
     make_image(&m, 1, 3000, 1);
