@@ -8,7 +8,7 @@
 #include <math.h>
 #include <stdio.h>
 
-/* First intervals of [LLNK22]'s tables; alpha 4 and 5 are stated for arguments up to 2. */
+/* First intervals of [LLN22]'s tables; alpha 4 and 5 are stated for arguments up to 2. */
 static const struct {
     const char *name;
     uint32_t n, degrees[3];
@@ -115,7 +115,7 @@ static void even_designs_alternate_and_reach_known_errors(void **state)
         check_alternation(&p, 0, 1, d.error[0], what);
         assert_true(d.error[0] < before);
         before = d.error[0];
-        /* Bernstein (1914): n E_n(|x|) tends to 0.2801694990...; half of it for ReLU */
+        /* [Ber14]: n E_n(|x|) tends to 0.2801694990...; half of it for ReLU */
         if (degree >= 40) { assert_true(fabs(degree * 2 * d.error[0] - 0.28017) < 2e-3); }
         if (degree == 2) { assert_true(fabs(d.error[0] - 0.0625) < 1e-15); } /* u^2 + 1/8 */
         rfhe_paf table;
