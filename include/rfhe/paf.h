@@ -5,8 +5,8 @@
  *   sign     f(u) = (u + u * P(u)) / 2, P = p_K(...p_2(p_1(u))) a composite of odd polynomials near sign(u)
  *   even     f(u) = l u + sum_k c_k T_k(2u^2 - 1), an even polynomial and a linear term; T_k are Chebyshev polynomials
  *   general  f(u) = sum_k c_k T_k(u)
- * Sources are named by the keys of docs/bibliography.md: [CKK19] Cheon, Kim, Kim, ePrint 2019/1234 (f_n, g_n);
- * [LLNK22] Lee, Lee, No, Kim, minimax composites (ePrint 2020/834) and their tables; [ReLU-FHE] the forms by name. */
+ * Sources (keys of docs/bibliography.md): [CKK20] f_n and g_n; [LLN22] minimax composites, with the tables released
+ * with [LLLNK21]; [ReLUFHE] and [SmartPAF24] their use in place of ReLU and the tuning of their coefficients. */
 #ifndef RFHE_PAF_H
 #define RFHE_PAF_H
 
@@ -53,7 +53,7 @@ typedef struct rfhe_paf_form {
 RFHE_API const rfhe_paf_form *rfhe_paf_form_at(size_t i);
 
 /* The PAF of that name. Beyond the catalogue, "evenD" (D even, 2 .. 62) is designed on the spot, and the suffix
- * ":reversed" to a sign form evaluates the stages in the opposite order, as the code published with [SmartPAF] does.
+ * ":reversed" to a sign form evaluates the stages in the opposite order, as the code published with [SmartPAF24] does.
  * RFHE_E_ARG with a sentence for an unknown name, RFHE_E_NOMEM. */
 RFHE_API RFHE_MUST_USE rfhe_status rfhe_paf_from_name(rfhe_paf *out, const char *name, rfhe_error *err);
 
@@ -198,7 +198,7 @@ typedef struct rfhe_paf_fit_report {
  * PAFs: one orthogonal factorisation. Sign forms: Levenberg-Marquardt from the coefficients given.
  *   scale   > 0. Values beyond it take part with the weight they have. `report` may be NULL.
  * An empty histogram leaves `p` as it is. RFHE_E_ARG for a bad scale or PAF, RFHE_E_NOMEM. Milliseconds.
- * Source: replaces the tuning of [ReLU-FHE] section 4 (Adam on stored activations) by the exact problem it samples. */
+ * Source: replaces the tuning of [SmartPAF24] section 4 (Adam on stored activations) by the exact problem it samples; [Mar63]. */
 RFHE_API RFHE_MUST_USE rfhe_status rfhe_paf_fit(rfhe_paf *p, rfhe_paf_fit_report *report,
                                                 const rfhe_histogram *h, double scale,
                                                 const rfhe_paf_fit_options *opt, rfhe_error *err);

@@ -6,7 +6,7 @@
  * the weighted Chebyshev columns, that is, an orthogonal basis for these very weights, without squaring the condition.
  * Composites: Levenberg-Marquardt with Marquardt's scaling; a few tens of coefficients, so a step costs one pass over
  * some thousand points.
- * Sources: Marquardt, J. SIAM 11 (1963); the published Adam schedule is [SmartPAF]'s code, facts in docs/results/paf.md. */
+ * Sources: [Mar63]; the published Adam schedule is that of the code released with [SmartPAF24]. */
 #include "rfhe/paf.h"
 
 #include "base/mem.h"
@@ -298,18 +298,22 @@ done:
 rfhe_status rfhe_paf_fit_channels(rfhe_paf *p, rfhe_paf_fit_report *report, const rfhe_histogram *h,
                                   const double *scale, size_t n, const rfhe_paf_fit_options *opt, rfhe_error *err)
 {
-    size_t failed = SIZE_MAX;
-    rfhe_status worst = RFHE_OK;
-    rfhe_error first = {.code = RFHE_OK};
+    rfhe_status st = RFHE_OK;
+    rfhe_error *failure = rfhe_calloc(n, sizeof *failure);
 
+    if (failure == NULL) { return rfhe_fail(err, RFHE_E_NOMEM, "no memory to fit %zu channels", n); }
 #pragma omp parallel for schedule(dynamic) /* every channel is independent: the order does not matter */
     for (size_t c = 0; c < n; c++) {
-        rfhe_error e = {.code = RFHE_OK};
-        const rfhe_status st = rfhe_paf_fit(&p[c], report != NULL ? &report[c] : NULL, &h[c], scale[c], opt, &e);
-#pragma omp critical(rfhe_paf_fit_channels)
-        if (st != RFHE_OK && c < failed) { failed = c, worst = st, first = e; }
+        failure[c].code =
+            rfhe_paf_fit(&p[c], report != NULL ? &report[c] : NULL, &h[c], scale[c], opt, &failure[c]);
     }
-    return worst == RFHE_OK ? RFHE_OK : rfhe_fail(err, worst, "channel %zu: %.300s", failed, first.text);
+    for (size_t c = 0; c < n && st == RFHE_OK; c++) {
+        if (failure[c].code != RFHE_OK) {
+            st = rfhe_fail(err, failure[c].code, "channel %zu: %.300s", c, failure[c].text);
+        }
+    }
+    rfhe_free(failure);
+    return st;
 }
 
 /* ---- the published schedule ---------------------------------------------------------------------------------------- */

@@ -9,7 +9,7 @@
 
 /* ---- tables ------------------------------------------------------------------------------------------------------ */
 
-/* [CKK19] section 3: f_n has n vanishing derivatives at +-1, f_n(y) = sum_{i<=n} 4^-i binom(2i, i) y (1 - y^2)^i;
+/* [CKK20] section 3: f_n has n vanishing derivatives at +-1, f_n(y) = sum_{i<=n} 4^-i binom(2i, i) y (1 - y^2)^i;
  * g_n (coefficients over 1024) maps [delta_n, 1] into [3/4 - 0.002, 1] and so lifts small values fast. */
 static const double f1[] = {1.5, -0.5};
 static const double f2[] = {1.875, -1.25, 0.375};
@@ -17,7 +17,7 @@ static const double g1[] = {2126.0 / 1024, -1359.0 / 1024};
 static const double g2[] = {3334.0 / 1024, -6108.0 / 1024, 3796.0 / 1024};
 static const double g3[] = {4589.0 / 1024, -16577.0 / 1024, 25614.0 / 1024, -12860.0 / 1024};
 
-/* Minimax composites with ReLU error at most 2^-alpha on [-1, 1], as released with [LLNK22]. The tables of alpha 4
+/* Minimax composites with ReLU error at most 2^-alpha on [-1, 1], as released with [LLN22]. The tables of alpha 4
  * and 5 are stated there for arguments up to 2; the factor 2 is folded in here (exactly: powers of two). */
 typedef struct alpha_table {
     unsigned alpha, n_stages, n_terms[3];

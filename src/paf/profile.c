@@ -83,8 +83,10 @@ void rfhe_histogram_add(rfhe_histogram *h, const float *x, size_t n, size_t stri
         if (share) {
             uint64_t count[BINS] = {0};
             add_piece(count, &part[p], range, x + a * stride, b - a, stride);
-#pragma omp critical(rfhe_histogram)
-            for (int i = 0; i < BINS; i++) { h->count[i] += count[i]; } /* whole numbers: any order will do */
+            for (int i = 0; i < BINS; i++) { /* whole numbers: any order will do */
+#pragma omp atomic
+                h->count[i] += count[i];
+            }
         } else {
             add_piece(h->count, &part[p], range, x + a * stride, b - a, stride);
         }

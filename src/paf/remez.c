@@ -1,4 +1,4 @@
-/* Minimax polynomials by the exchange algorithm (Remez), in multi-precision arithmetic.
+/* Minimax polynomials by the exchange algorithm [Rem34], in multi-precision arithmetic.
  *
  * Both problems here are one problem: find c minimising the largest |x^e0 - sum_j c_j x^(e_j)| on [a, b], 0 <= a < b:
  *   sign      e0 = 0, e = 1, 3, 5, ...    a > 0: an odd polynomial near 1 on [a, b] is near -1 on [-b, -a]
@@ -10,7 +10,7 @@
  * positive axis (Descartes' rule of signs). So there is exactly one in each (z_i, z_(i+1)), it is found by bisection
  * too, and with the ends a and b these are all extrema. They become the next reference; convergence is quadratic.
  *
- * Composite sign ([LLNK22]; the widening was recovered from the published tables): the first stage is fitted on
+ * Composite sign ([LLN22]; the widening was recovered from the published tables): the first stage is fitted on
  * [epsilon, 1], each later one on [1 - tau - 2^-22, 1 + tau + 2^-22], tau being the error of the stage before. */
 #include "rfhe/paf.h"
 

@@ -15,7 +15,7 @@
  *   factor   v times a flat r: one product
  *   split    r = q (T_n + beta) + s, n a power of two: by 2 T_n T_i = T_(n+i) + T_|n-i|, beta chosen so that s loses its
  *            leading term (or 0): one product more than q and s; the new register joins the set, which is what shares
- *            work between q and s (Paterson and Stockmeyer's idea in the Chebyshev basis)
+ *            work between q and s ([PS73] in the Chebyshev basis)
  *   square   r = g^2 + s, only without v
  * Free factors (kappa, out_scale) are tried in the few versions that make the coefficient on the deepest path 1, which
  * saves the level that its product with a constant would cost. */

@@ -27,7 +27,8 @@ static void each_reference(void (*f)(char *line))
     rfhe_error err = {0};
 
     assert_int_equal(rfhe_file_read(&data, &size, RFHE_SOURCE_DIR "/tests/paf/forms_reference.txt", 1 << 20, &err), 0);
-    for (char *line = strtok((char *)data, "\n"); line != NULL; line = strtok(NULL, "\n")) {
+    for (char *line = (char *)data, *end = NULL; (end = strchr(line, '\n')) != NULL; line = end + 1) {
+        *end = '\0';
         if (line[0] != '#') { f(line); }
     }
     rfhe_free(data);
@@ -88,7 +89,7 @@ static void base_polynomials_have_their_defining_properties(void **state)
     assert_true(fabs(6 * f[1] + 20 * f[2]) < 1e-14);           /* f2''(1) = 0        */
     rfhe_paf g3 = p;
     g3.n_stages = 1;
-    for (double u = 0.1912; u <= 1; u += 1e-4) { /* [CKK19]: g3 maps [0.1912, 1] into [0.747, 1] */
+    for (double u = 0.1912; u <= 1; u += 1e-4) { /* [CKK20]: g3 maps [0.1912, 1] into [0.747, 1] */
         lowest = fmin(lowest, rfhe_paf_sign(&g3, u));
         highest = fmax(highest, rfhe_paf_sign(&g3, u));
     }
