@@ -1,4 +1,4 @@
-/* Monotonic time in seconds, and the calendar time for reports. */
+/* Time in seconds: of the wall, which never goes back, and of the processor. */
 #ifndef RFHE_BASE_CLOCK_H
 #define RFHE_BASE_CLOCK_H
 

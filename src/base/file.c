@@ -21,7 +21,8 @@ static rfhe_status refuse(rfhe_error *err, const char *verb, const char *path)
 
 static rfhe_status too_large(rfhe_error *err, const char *path, size_t max)
 {
-    return rfhe_fail(err, RFHE_E_UNSUPPORTED, "'%s' is larger than the limit of %zu bytes", path, max);
+    return rfhe_fail(err, RFHE_E_UNSUPPORTED, "'%s' is larger than the limit of %zu bytes", path,
+                     max);
 }
 
 rfhe_status rfhe_file_read(uint8_t **data, size_t *size, const char *path, size_t max,
@@ -116,7 +117,8 @@ rfhe_status rfhe_file_writer_open(rfhe_file_writer *w, const char *path, unsigne
     if (exists && S_ISDIR(info.st_mode)) {
         return rfhe_fail(err, RFHE_E_IO, "cannot write '%s': it is a folder", path);
     }
-    w->fd = exists && !S_ISREG(info.st_mode) ? open(path, O_WRONLY | O_CLOEXEC) : open_beside(w, mode);
+    w->fd =
+        exists && !S_ISREG(info.st_mode) ? open(path, O_WRONLY | O_CLOEXEC) : open_beside(w, mode);
     return w->fd < 0 ? refuse(err, "write", path) : RFHE_OK;
 }
 
@@ -147,7 +149,9 @@ rfhe_status rfhe_file_writer_commit(rfhe_file_writer *w, rfhe_error *err)
         st = refuse(err, "write", w->path);
     } else {
         w->fd = -1;
-        if (w->temp[0] != '\0' && rename(w->temp, w->path) != 0) { st = refuse(err, "write", w->path); }
+        if (w->temp[0] != '\0' && rename(w->temp, w->path) != 0) {
+            st = refuse(err, "write", w->path);
+        }
     }
     if (st != RFHE_OK) {
         if (w->fd >= 0) { (void)close(w->fd); }

@@ -52,7 +52,9 @@ void *rfhe_alloc(size_t count, size_t size)
     /* A large block starts on a huge-page border; its size is whole small pages, so the rest is not wasted. */
     const bool is_huge = bytes >= HUGE_FROM;
     const size_t unit = is_huge ? PAGE : HEADER;
-    if (__builtin_add_overflow(bytes, HEADER + unit - 1, &total) || !account(bytes)) { return NULL; }
+    if (__builtin_add_overflow(bytes, HEADER + unit - 1, &total) || !account(bytes)) {
+        return NULL;
+    }
     total &= ~(unit - 1);
     void *base = NULL;
     if (posix_memalign(&base, is_huge ? HUGE_FROM : HEADER, total) != 0) {

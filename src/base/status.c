@@ -14,7 +14,9 @@ rfhe_status rfhe_fail(rfhe_error *err, rfhe_status code, const char *fmt, ...)
         (void)vsnprintf(err->text, sizeof err->text, fmt, args);
         va_end(args);
         for (char *c = err->text; *c != '\0'; c++) {
-            if ((unsigned char)*c < 0x20) { *c = ' '; } /* hostile names must not forge lines */
+            if ((unsigned char)*c < 0x20 || *c == 0x7f) {
+                *c = ' ';
+            } /* hostile names must not forge lines */
         }
     }
     return code;

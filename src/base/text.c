@@ -76,13 +76,18 @@ rfhe_status rfhe_text_status(const rfhe_text *t)
 static size_t utf8_length(const char *s)
 {
     const unsigned char *u = (const unsigned char *)s;
-    const size_t n = u[0] < 0x80 ? 1 : u[0] < 0xc2 ? 0 : u[0] < 0xe0 ? 2 : u[0] < 0xf0 ? 3 : u[0] < 0xf5 ? 4 : 0;
+    const size_t n = u[0] < 0x80   ? 1
+                     : u[0] < 0xc2 ? 0
+                     : u[0] < 0xe0 ? 2
+                     : u[0] < 0xf0 ? 3
+                     : u[0] < 0xf5 ? 4
+                                   : 0;
 
     for (size_t i = 1; i < n; i++) {
         if ((u[i] & 0xc0) != 0x80) { return 0; }
     }
-    if ((u[0] == 0xe0 && u[1] < 0xa0) || (u[0] == 0xed && u[1] > 0x9f) || (u[0] == 0xf0 && u[1] < 0x90) ||
-        (u[0] == 0xf4 && u[1] > 0x8f)) {
+    if ((u[0] == 0xe0 && u[1] < 0xa0) || (u[0] == 0xed && u[1] > 0x9f) ||
+        (u[0] == 0xf0 && u[1] < 0x90) || (u[0] == 0xf4 && u[1] > 0x8f)) {
         return 0;
     }
     return n;
@@ -101,7 +106,8 @@ static void quote(rfhe_text *t, const char *s)
         } else if (u < 0x20) {
             rfhe_text_printf(t, "\\u%04x", u);
         } else if (n == 0) {
-            rfhe_text_add(t, "\\ufffd"); /* the replacement character: file names may hold anything */
+            /* The replacement character: file names may hold anything. */
+            rfhe_text_add(t, "\\ufffd");
         } else {
             rfhe_text_add_bytes(t, c, n);
             c += n - 1;

@@ -2,7 +2,6 @@
 #include "base/threads.h"
 
 #include <omp.h>
-#include <sched.h>
 
 unsigned rfhe_threads_set(unsigned n)
 {

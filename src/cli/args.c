@@ -9,7 +9,8 @@
 static const rfhe_opt *find(const rfhe_opt *table, const char *name, size_t n, char letter)
 {
     for (const rfhe_opt *o = table; o != NULL && o->kind != RFHE_OPT_END; o++) {
-        if (letter != 0 ? o->letter == letter : (strlen(o->name) == n && memcmp(o->name, name, n) == 0)) {
+        if (letter != 0 ? o->letter == letter
+                        : (strlen(o->name) == n && memcmp(o->name, name, n) == 0)) {
             return o;
         }
     }
@@ -53,7 +54,8 @@ static bool set_value(rfhe_arg_value *v, rfhe_error *why)
     switch (o->kind) {
     case RFHE_OPT_UINT:
         if (!rfhe_args_parse_uint(v->text, &v->uint)) {
-            (void)rfhe_fail(why, RFHE_E_ARG, "--%s wants a whole number, not '%s'", o->name, v->text);
+            (void)rfhe_fail(why, RFHE_E_ARG, "--%s wants a whole number, not '%s'", o->name,
+                            v->text);
             return false;
         }
         break;
@@ -85,14 +87,15 @@ static bool take_option(rfhe_args *a, const rfhe_command *c, int argc, char **ar
     const bool is_long = word[1] == '-';
     const char *name = word + (is_long ? 2 : 1);
     const size_t n = is_long ? strcspn(name, "=") : 1;
-    const char *attached = is_long ? (name[n] == '=' ? name + n + 1 : NULL)
-                                   : (name[1] != '\0' ? name + 1 : NULL);
+    const char *attached =
+        is_long ? (name[n] == '=' ? name + n + 1 : NULL) : (name[1] != '\0' ? name + 1 : NULL);
     const rfhe_opt *o = find(c->options, name, n, is_long ? 0 : name[0]);
     rfhe_arg_value v = {0};
 
     if (o == NULL) { o = find(rfhe_common_options, name, n, is_long ? 0 : name[0]); }
     if (o == NULL) {
-        (void)rfhe_fail(why, RFHE_E_ARG, "there is no option '%.*s'", (int)(is_long ? n + 2 : 2), word);
+        (void)rfhe_fail(why, RFHE_E_ARG, "there is no option '%.*s'", (int)(is_long ? n + 2 : 2),
+                        word);
         return false;
     }
     v.opt = o;

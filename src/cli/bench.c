@@ -88,7 +88,8 @@ rfhe_timing rfhe_bench_summary(double *samples_ms, unsigned n)
 }
 
 /* Seconds of `batch` calls. */
-static rfhe_status time_batch(double *out, rfhe_status (*fn)(void *user), void *user, unsigned batch)
+static rfhe_status time_batch(double *out, rfhe_status (*fn)(void *user), void *user,
+                              unsigned batch)
 {
     const double start = rfhe_now();
 
@@ -102,7 +103,8 @@ static rfhe_status time_batch(double *out, rfhe_status (*fn)(void *user), void *
 
 static rfhe_status keep_going(rfhe_bench *b)
 {
-    return rfhe_progress_report(&b->cli->progress, b->suite->name, (double)b->n_rows, 0, "rows", NULL);
+    return rfhe_progress_report(&b->cli->progress, b->suite->name, (double)b->n_rows, 0, "rows",
+                                NULL);
 }
 
 /* Doubles the batch until one takes 20 us. The calls made here are the warm-up. */
@@ -252,8 +254,12 @@ static void add_stage(rfhe_bench *b)
 {
     if (!b->in_row || b->failed) { return; }
     const row *r = &b->rows[b->n_rows];
-    if (find_cell(b, r, "threads") == NULL) { rfhe_bench_integer(b, "threads", rfhe_threads_get()); }
-    if (find_cell(b, r, "isa") == NULL) { rfhe_bench_text(b, "isa", rfhe_isa_name(rfhe_cpu_isa())); }
+    if (find_cell(b, r, "threads") == NULL) {
+        rfhe_bench_integer(b, "threads", rfhe_threads_get());
+    }
+    if (find_cell(b, r, "isa") == NULL) {
+        rfhe_bench_text(b, "isa", rfhe_isa_name(rfhe_cpu_isa()));
+    }
 }
 
 void rfhe_bench_timing(rfhe_bench *b, const rfhe_timing *t)
@@ -358,7 +364,8 @@ static void write_block(const rfhe_bench *b, rfhe_text *out, size_t from, size_t
     for (size_t i = from; i < to; i++) {
         n = visible(b, &b->rows[i], c);
         for (unsigned k = 0; k < n; k++) {
-            rfhe_text_printf(out, "%*s  ", c[k]->kind == CELL_TEXT ? -width[k] : width[k], c[k]->text);
+            rfhe_text_printf(out, "%*s  ", c[k]->kind == CELL_TEXT ? -width[k] : width[k],
+                             c[k]->text);
         }
         end_line(out);
     }

@@ -11,7 +11,8 @@ typedef struct rfhe_bench rfhe_bench;
 typedef struct rfhe_bench_suite {
     const char *name, *summary;
     rfhe_status (*run)(rfhe_bench *b, const rfhe_args *args, rfhe_error *err);
-    const char *options; /* those it reads, "log2-n|limbs": others are refused; NULL = not checked. Never listed:
+    const char *
+        options; /* those it reads, "log2-n|limbs": others are refused; NULL = not checked. Never listed:
                           * --op, --runs, --seconds, which serve every suite */
 } rfhe_bench_suite;
 

@@ -24,7 +24,8 @@ static rfhe_status load(json_t **doc, json_t **rows, const char *path, rfhe_erro
     RFHE_TRY(rfhe_file_read(&data, &size, path, DOCUMENT_MAX, err));
     d = json_loadb((const char *)data, size, JSON_REJECT_DUPLICATES, &why);
     if (d == NULL) {
-        st = rfhe_fail(err, RFHE_E_FORMAT, "'%s' is not JSON: line %d: %s", path, why.line, why.text);
+        st = rfhe_fail(err, RFHE_E_FORMAT, "'%s' is not JSON: line %d: %s", path, why.line,
+                       why.text);
         goto done;
     }
     const char *schema = json_string_value(json_object_get(d, "schema"));
@@ -104,8 +105,8 @@ static void write_pair(comparison *c, const char *what, json_t *a, json_t *b)
         rfhe_json_string(&c->json, "verdict", word);
         rfhe_json_end_object(&c->json);
     } else {
-        rfhe_text_printf(&c->cli->out, "%12.4f %12.4f %8.3f %7.1f%%  %-8s %s\n", before, after, ratio,
-                         100 * noise, word, what);
+        rfhe_text_printf(&c->cli->out, "%12.4f %12.4f %8.3f %7.1f%%  %-8s %s\n", before, after,
+                         ratio, 100 * noise, word, what);
     }
 }
 
@@ -143,7 +144,8 @@ static rfhe_status write_pairs(comparison *c, json_t *rows_a, json_t *rows_b)
     return st;
 }
 
-rfhe_status rfhe_bench_compare(rfhe_cli *cli, const char *path_a, const char *path_b, rfhe_error *err)
+rfhe_status rfhe_bench_compare(rfhe_cli *cli, const char *path_a, const char *path_b,
+                               rfhe_error *err)
 {
     rfhe_status st = RFHE_OK;
     json_t *a = NULL, *b = NULL, *rows_a = NULL, *rows_b = NULL;
@@ -156,8 +158,8 @@ rfhe_status rfhe_bench_compare(rfhe_cli *cli, const char *path_a, const char *pa
         rfhe_json_string(&c.json, "schema", "rfhe.bench-compare/1");
         rfhe_json_array(&c.json, "rows");
     } else {
-        rfhe_text_printf(&cli->out, "%12s %12s %8s %8s  %-8s %s\n", "before_ms", "after_ms", "ratio",
-                         "noise", "verdict", "row");
+        rfhe_text_printf(&cli->out, "%12s %12s %8s %8s  %-8s %s\n", "before_ms", "after_ms",
+                         "ratio", "noise", "verdict", "row");
     }
     RFHE_TRY(write_pairs(&c, rows_a, rows_b));
     const size_t n_a = json_array_size(rows_a), n_b = json_array_size(rows_b);
@@ -168,8 +170,8 @@ rfhe_status rfhe_bench_compare(rfhe_cli *cli, const char *path_a, const char *pa
         rfhe_json_integer(&c.json, "only_after", (int64_t)alone_b);
         rfhe_json_end_object(&c.json);
     } else if (alone_a + alone_b > 0) {
-        rfhe_text_printf(&cli->out, "%zu rows only in the first file, %zu only in the second\n", alone_a,
-                         alone_b);
+        rfhe_text_printf(&cli->out, "%zu rows only in the first file, %zu only in the second\n",
+                         alone_a, alone_b);
     }
 
 done:

@@ -23,7 +23,7 @@ enum {
 typedef enum rfhe_opt_kind {
     RFHE_OPT_END = 0,
     RFHE_OPT_FLAG,
-    RFHE_OPT_UINT,  /* a whole number; k, M, G suffixes are powers of ten */
+    RFHE_OPT_UINT, /* a whole number; k, M, G suffixes are powers of ten */
     RFHE_OPT_FLOAT,
     RFHE_OPT_TEXT,
     RFHE_OPT_CHOICE /* one word out of `choices`, separated by '|'        */

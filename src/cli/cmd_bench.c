@@ -6,9 +6,12 @@
 
 /* One table for all suites; a suite reads what concerns it and names that in its `options`. */
 static const rfhe_opt options[] = {
-    {"op", 'o', RFHE_OPT_TEXT, "NAME", NULL, "only rows of this op; a '*' at the end stands for any rest"},
-    {"runs", 'r', RFHE_OPT_UINT, "N", NULL, "at least this many samples per row (default: the suite's)"},
-    {"seconds", 's', RFHE_OPT_FLOAT, "S", NULL, "sample each row for about this long (default: the suite's)"},
+    {"op", 'o', RFHE_OPT_TEXT, "NAME", NULL,
+     "only rows of this op; a '*' at the end stands for any rest"},
+    {"runs", 'r', RFHE_OPT_UINT, "N", NULL,
+     "at least this many samples per row (default: the suite's)"},
+    {"seconds", 's', RFHE_OPT_FLOAT, "S", NULL,
+     "sample each row for about this long (default: the suite's)"},
     {"log2-n", 'n', RFHE_OPT_UINT, "N", NULL, "ring degree 2^N (default: the suite's)"},
     {"limbs", 'l', RFHE_OPT_UINT, "N", NULL, "residues per polynomial"},
     {"form", 'f', RFHE_OPT_TEXT, "NAME", NULL, "only this activation, as named by rfhe paf list"},
@@ -17,7 +20,8 @@ static const rfhe_opt options[] = {
     {"model", 'm', RFHE_OPT_TEXT, "NAME", NULL, "architecture such as resnet20, or an ONNX file"},
     {"batch", 'b', RFHE_OPT_UINT, "N", NULL, "images per training step"},
     {"dtype", 0, RFHE_OPT_CHOICE, "TYPE", "f32|bf16", "arithmetic of the training step"},
-    {"data", 'd', RFHE_OPT_TEXT, "SPEC", NULL, "take images from this data set (default: made-up images)"},
+    {"data", 'd', RFHE_OPT_TEXT, "SPEC", NULL,
+     "take images from this data set (default: made-up images)"},
     {NULL, 0, RFHE_OPT_END, NULL, NULL, NULL},
 };
 
@@ -69,8 +73,8 @@ static bool names(const char *list, const char *word)
 static const char *useless_option(const rfhe_bench_suite *suite, const rfhe_args *args)
 {
     for (const rfhe_opt *o = options; o->kind != RFHE_OPT_END; o++) {
-        if (suite->options != NULL && rfhe_args_has(args, o->name) && !names("op|runs|seconds", o->name) &&
-            !names(suite->options, o->name)) {
+        if (suite->options != NULL && rfhe_args_has(args, o->name) &&
+            !names("op|runs|seconds", o->name) && !names(suite->options, o->name)) {
             return o->name;
         }
     }
@@ -116,13 +120,18 @@ const rfhe_command rfhe_cmd_bench = {
     .name = "bench",
     .usage = "SUITE [options] | list | compare BEFORE.json AFTER.json",
     .summary = "time one part of the system on this machine",
-    .description =
-        "Runs a suite of timings and prints one row per operation with its parameters, the number of threads, the "
-        "instruction set, and the median and minimum of its samples in milliseconds; rfhe bench list names the "
-        "suites. Every row is warmed up first, and operations shorter than 20 microseconds are timed in batches.\n\n"
-        "With --json the rows are in the array rows of one document, which also names version, compiler and CPU; "
-        "rfhe bench compare puts two such documents side by side and calls a row faster or slower only when its "
-        "medians differ by more than 2 % and by more than the wider of the two interquartile ranges.",
+    .description = "Runs a suite of timings and prints one row per operation with its parameters, "
+                   "the number of threads, the "
+                   "instruction set, and the median and minimum of its samples in milliseconds; "
+                   "rfhe bench list names the "
+                   "suites. Every row is warmed up first, and operations shorter than 20 "
+                   "microseconds are timed in batches.\n\n"
+                   "With --json the rows are in the array rows of one document, which also names "
+                   "version, compiler and CPU; "
+                   "rfhe bench compare puts two such documents side by side and calls a row faster "
+                   "or slower only when its "
+                   "medians differ by more than 2 % and by more than the wider of the two "
+                   "interquartile ranges.",
     .example = "rfhe bench compare before.json after.json",
     .options = options,
     .min_args = 1,

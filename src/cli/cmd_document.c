@@ -74,8 +74,10 @@ const rfhe_command rfhe_cmd_document = {
     .name = "document",
     .usage = "man|completions FOLDER",
     .summary = "write the man pages or the shell completions",
-    .description = "Writes what is generated from the option tables into a folder that exists: the man pages, or the "
-                   "completions for bash (rfhe), zsh (_rfhe) and fish (rfhe.fish). The build runs this.",
+    .description =
+        "Writes what is generated from the option tables into a folder that exists: the man pages, "
+        "or the "
+        "completions for bash (rfhe), zsh (_rfhe) and fish (rfhe.fish). The build runs this.",
     .min_args = 2,
     .max_args = 2,
     .run = run,

@@ -37,7 +37,8 @@ const rfhe_command rfhe_cmd_version = {
     .name = "version",
     .usage = "[--verbose]",
     .summary = "say which build this is and what it found on this machine",
-    .description = "Prints the version in one line; with --verbose also the compiler, the CPU and the instruction "
+    .description = "Prints the version in one line; with --verbose also the compiler, the CPU and "
+                   "the instruction "
                    "set that the kernels will use.",
     .example = "rfhe version --json",
     .options = options,

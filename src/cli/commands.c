@@ -11,7 +11,8 @@ const rfhe_command *const rfhe_commands[] = {
 
 const rfhe_opt rfhe_common_options[] = {
     {"json", 0, RFHE_OPT_FLAG, NULL, NULL, "write exactly one JSON document to standard output"},
-    {"threads", 't', RFHE_OPT_UINT, "N", NULL, "size of the team (default: all cores; RFHE_THREADS)"},
+    {"threads", 't', RFHE_OPT_UINT, "N", NULL,
+     "size of the team (default: all cores; RFHE_THREADS)"},
     {"seed", 0, RFHE_OPT_UINT, "N", NULL, "seed of everything random but cryptography (default 1)"},
     {"isa", 0, RFHE_OPT_CHOICE, "NAME", "portable|avx2|avx512ifma",
      "use at most this instruction set (RFHE_ISA)"},

@@ -49,8 +49,9 @@ static void wrap(rfhe_text *out, const char *text, int indent)
 
 void rfhe_document_overview(rfhe_text *out)
 {
-    rfhe_text_add(out, "rfhe runs trained neural networks on encrypted data.\n\n"
-                       "usage: rfhe COMMAND [arguments] [options]\n\ncommands, in the order of the work:\n");
+    rfhe_text_add(
+        out, "rfhe runs trained neural networks on encrypted data.\n\n"
+             "usage: rfhe COMMAND [arguments] [options]\n\ncommands, in the order of the work:\n");
     for (size_t i = 0; rfhe_commands[i] != NULL; i++) {
         const rfhe_command *c = rfhe_commands[i];
         if (!c->hidden) { rfhe_text_printf(out, "  %-10s %s\n", c->name, c->summary); }

@@ -11,7 +11,9 @@ static bool is_last(const rfhe_opt *o)
 /* "a|b|c" as "a b c". */
 static void words(rfhe_text *out, const char *choices)
 {
-    for (const char *c = choices; *c != '\0'; c++) { rfhe_text_add_bytes(out, *c == '|' ? " " : c, 1); }
+    for (const char *c = choices; *c != '\0'; c++) {
+        rfhe_text_add_bytes(out, *c == '|' ? " " : c, 1);
+    }
 }
 
 /* The text with a backslash in front of each of `special`, and a single quote as `quote`. */
@@ -81,17 +83,18 @@ void rfhe_document_bash(rfhe_text *out)
     }
     rfhe_text_add(out, "    esac\n    options=\"$options");
     bash_options(out, rfhe_common_options);
-    rfhe_text_add(out, "\"\n"
-                       "    if [ -z \"$words\" ] && [ \"${cur#-}\" != \"$cur\" ]; then words=$options; fi\n"
-                       "  fi\n"
-                       "  if [ -n \"$words\" ]; then\n"
-                       "    mapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$cur\")\n"
-                       "  else\n"
-                       "    compopt -o filenames 2>/dev/null\n"
-                       "    mapfile -t COMPREPLY < <(compgen -f -- \"$cur\")\n"
-                       "  fi\n"
-                       "}\n"
-                       "complete -F _rfhe rfhe\n");
+    rfhe_text_add(
+        out, "\"\n"
+             "    if [ -z \"$words\" ] && [ \"${cur#-}\" != \"$cur\" ]; then words=$options; fi\n"
+             "  fi\n"
+             "  if [ -n \"$words\" ]; then\n"
+             "    mapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$cur\")\n"
+             "  else\n"
+             "    compopt -o filenames 2>/dev/null\n"
+             "    mapfile -t COMPREPLY < <(compgen -f -- \"$cur\")\n"
+             "  fi\n"
+             "}\n"
+             "complete -F _rfhe rfhe\n");
 }
 
 /* ---- zsh ---- */
@@ -100,8 +103,8 @@ static void zsh_options(rfhe_text *out, const rfhe_opt *table)
 {
     for (const rfhe_opt *o = table; !is_last(o); o++) {
         if (o->letter != 0) {
-            rfhe_text_printf(out, " \\\n        '(-%c --%s)'{-%c,--%s}'[", o->letter, o->name, o->letter,
-                             o->name);
+            rfhe_text_printf(out, " \\\n        '(-%c --%s)'{-%c,--%s}'[", o->letter, o->name,
+                             o->letter, o->name);
         } else {
             rfhe_text_printf(out, " \\\n        '--%s[", o->name);
         }
@@ -136,7 +139,8 @@ void rfhe_document_zsh(rfhe_text *out)
         escaped(out, rfhe_commands[i]->summary, ":\\", "'\\''");
         rfhe_text_add(out, "'\n");
     }
-    rfhe_text_add(out, "    )\n    _describe command verbs\n    ;;\n  rest)\n    case $words[1] in\n");
+    rfhe_text_add(out,
+                  "    )\n    _describe command verbs\n    ;;\n  rest)\n    case $words[1] in\n");
     for (size_t i = 0; rfhe_commands[i] != NULL; i++) {
         if (rfhe_commands[i]->hidden) { continue; }
         rfhe_text_printf(out, "    %s)\n      _arguments", rfhe_commands[i]->name);

@@ -8,7 +8,9 @@
 static void plain(rfhe_text *out, const char *s, size_t n, bool at_start)
 {
     if (at_start && n > 0 && (*s == '.' || *s == '\'')) { rfhe_text_add(out, "\\&"); }
-    for (size_t i = 0; i < n; i++) { rfhe_text_add_bytes(out, s[i] == '\\' ? "\\e" : s + i, s[i] == '\\' ? 2 : 1); }
+    for (size_t i = 0; i < n; i++) {
+        rfhe_text_add_bytes(out, s[i] == '\\' ? "\\e" : s + i, s[i] == '\\' ? 2 : 1);
+    }
 }
 
 /* Running text in lines of at most 78 columns, a new line after each sentence; an empty line becomes a paragraph. Ends
@@ -52,8 +54,9 @@ static void literal(rfhe_text *out, const char *s)
 /* `.Dd` to `.Nd`. */
 static void head(rfhe_text *out, const char *name, const char *summary)
 {
-    rfhe_text_add(out, ".\\\" Generated from the option tables of the command: edit src/cli, not this.\n"
-                       ".Dd " RFHE_RELEASE_DATE "\n.Dt ");
+    rfhe_text_add(out,
+                  ".\\\" Generated from the option tables of the command: edit src/cli, not this.\n"
+                  ".Dd " RFHE_RELEASE_DATE "\n.Dt ");
     for (const char *c = name; *c != '\0'; c++) {
         rfhe_text_printf(out, "%c", toupper((unsigned char)*c));
     }
@@ -124,10 +127,11 @@ void rfhe_document_man(rfhe_text *out, const rfhe_command *c)
 void rfhe_document_man_overview(rfhe_text *out)
 {
     head(out, "rfhe", "run trained neural networks on encrypted data");
-    rfhe_text_add(out, ".Sh SYNOPSIS\n.Nm\n.Ar command\n.Op Ar arguments\n.Op Ar options\n"
-                       ".Nm\n.Cm help\n.Op Ar command\n.Sh DESCRIPTION\n"
-                       ".Nm\ndoes its work in commands, here in the order in which they are usually run:\n"
-                       ".Bl -tag -width Ds\n");
+    rfhe_text_add(
+        out, ".Sh SYNOPSIS\n.Nm\n.Ar command\n.Op Ar arguments\n.Op Ar options\n"
+             ".Nm\n.Cm help\n.Op Ar command\n.Sh DESCRIPTION\n"
+             ".Nm\ndoes its work in commands, here in the order in which they are usually run:\n"
+             ".Bl -tag -width Ds\n");
     for (size_t i = 0; rfhe_commands[i] != NULL; i++) {
         const rfhe_command *c = rfhe_commands[i];
         if (c->hidden) { continue; }

@@ -2,6 +2,7 @@
 #include "cli/terminal.h"
 
 #include "base/clock.h"
+#include "cli/cli.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -17,7 +18,9 @@ static struct {
 
 static void on_signal(int number)
 {
-    if (signals++ > 0) { _exit(128 + number); }
+    (void)number;
+    if (signals > 0) { _exit(RFHE_EXIT_INTERRUPTED); }
+    signals = 1;
 }
 
 void rfhe_terminal_catch_signals(void)

@@ -91,7 +91,8 @@ static void splitting_covers_everything_once(void **state)
             assert_int_equal(rfhe_split(n, pieces, 0), 0);
             assert_int_equal(rfhe_split(n, pieces, pieces), n);
             for (size_t k = 0; k < pieces; k++) {
-                assert_true(rfhe_split(n, pieces, k + 1) - rfhe_split(n, pieces, k) <= n / pieces + 1);
+                assert_true(rfhe_split(n, pieces, k + 1) - rfhe_split(n, pieces, k) <=
+                            n / pieces + 1);
             }
         }
     }

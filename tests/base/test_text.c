@@ -83,19 +83,37 @@ static void assert_read_back(const char *written, const char *expected)
 
 static void strings_read_back_and_bad_utf8_is_replaced(void **state)
 {
-    static const char *const good[] = {"", "a\"b\\c/\t\r\n\b\x1f\x7f", "gr\xc3\xbcn", "\xe2\x82\xac",
-                                       "\xf0\x9f\x90\x8e", "\xed\x9f\xbf", "\xf4\x8f\xbf\xbf"};
-    static const char *const bad[] = {"\xff", "\xc0\x80", "\xc3", "\xe2\x82", "\xe0\x80\x80", "\xed\xa0\x80",
-                                      "\xf0\x80\x80\x80", "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\x80"};
+    static const char *const good[] = {"",
+                                       "a\"b\\c/\t\r\n\b\x1f\x7f",
+                                       "gr\xc3\xbcn",
+                                       "\xe2\x82\xac",
+                                       "\xf0\x9f\x90\x8e",
+                                       "\xed\x9f\xbf",
+                                       "\xf4\x8f\xbf\xbf"};
+    static const char *const bad[] = {"\xff",
+                                      "\xc0\x80",
+                                      "\xc3",
+                                      "\xe2\x82",
+                                      "\xe0\x80\x80",
+                                      "\xed\xa0\x80",
+                                      "\xf0\x80\x80\x80",
+                                      "\xf4\x90\x80\x80",
+                                      "\xf5\x80\x80\x80",
+                                      "\x80"};
 
     (void)state;
-    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) { assert_read_back(good[i], good[i]); }
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+        assert_read_back(good[i], good[i]);
+    }
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         json_t *doc = one_string(bad[i]);
         assert_non_null(strstr(json_string_value(json_object_get(doc, "s")), "\xef\xbf\xbd"));
         json_decref(doc);
     }
-    assert_read_back("a\xff" "b", "a\xef\xbf\xbd" "b");
+    assert_read_back("a\xff"
+                     "b",
+                     "a\xef\xbf\xbd"
+                     "b");
     assert_read_back("a\xc3", "a\xef\xbf\xbd");
     json_t *doc = one_string(NULL);
     assert_true(json_is_null(json_object_get(doc, "s")));

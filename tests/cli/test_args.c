@@ -11,7 +11,8 @@ static const rfhe_opt options[] = {
     {"kind", 0, RFHE_OPT_CHOICE, "KIND", "one|two|three", "-"},
     {NULL, 0, RFHE_OPT_END, NULL, NULL, NULL},
 };
-static const rfhe_command command = {.name = "test", .options = options, .min_args = 1, .max_args = 2};
+static const rfhe_command command = {
+    .name = "test", .options = options, .min_args = 1, .max_args = 2};
 
 static rfhe_args args; /* too large for the stack */
 static rfhe_error why;
@@ -33,7 +34,8 @@ static bool parse(const char *first, ...)
 static void values_are_accepted_in_every_form(void **state)
 {
     (void)state;
-    assert_true(parse("a", "--count", "7", "-f", "--rate=-1.5e3", "-nx y", "--kind", "two", "b", NULL));
+    assert_true(
+        parse("a", "--count", "7", "-f", "--rate=-1.5e3", "-nx y", "--kind", "two", "b", NULL));
     assert_int_equal(rfhe_args_uint(&args, "count", 1), 7);
     assert_true(rfhe_args_has(&args, "flag"));
     assert_true(rfhe_args_float(&args, "rate", 0) == -1500);
@@ -90,10 +92,26 @@ static void whole_numbers_take_suffixes_and_nothing_else(void **state)
     static const struct {
         const char *text;
         uint64_t value;
-    } good[] = {{"0", 0}, {"12", 12}, {"3k", 3000}, {"2M", 2000000}, {"4G", UINT64_C(4000000000)},
+    } good[] = {{"0", 0},
+                {"12", 12},
+                {"3k", 3000},
+                {"2M", 2000000},
+                {"4G", UINT64_C(4000000000)},
                 {"18446744073709551615", UINT64_MAX}};
-    static const char *const bad[] = {"", "-1", "+1", " 1", "1 ", "1.5", "0x10", "k", "1kk", "1K", "1kM", "1e3",
-                                      "18446744073709551616", "18446744073709551615k"};
+    static const char *const bad[] = {"",
+                                      "-1",
+                                      "+1",
+                                      " 1",
+                                      "1 ",
+                                      "1.5",
+                                      "0x10",
+                                      "k",
+                                      "1kk",
+                                      "1K",
+                                      "1kM",
+                                      "1e3",
+                                      "18446744073709551616",
+                                      "18446744073709551615k"};
     uint64_t v = 0;
 
     (void)state;
@@ -111,11 +129,11 @@ static void whole_numbers_take_suffixes_and_nothing_else(void **state)
 static void mistakes_are_named(void **state)
 {
     (void)state;
-#define REFUSED(sentence, ...)                       \
-    do {                                             \
-        assert_false(parse(__VA_ARGS__, NULL));      \
-        assert_string_equal(why.text, sentence);     \
-        assert_int_equal(why.code, RFHE_E_ARG);      \
+#define REFUSED(sentence, ...)                                                                     \
+    do {                                                                                           \
+        assert_false(parse(__VA_ARGS__, NULL));                                                    \
+        assert_string_equal(why.text, sentence);                                                   \
+        assert_int_equal(why.code, RFHE_E_ARG);                                                    \
     } while (0)
     REFUSED("there is no option '--fla'", "a", "--fla"); /* no guessing */
     REFUSED("there is no option '--flags'", "a", "--flags");

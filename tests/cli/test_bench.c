@@ -35,8 +35,8 @@ static rfhe_status fail_at_third(void *user)
     return ++calls == 3 ? RFHE_E_DEPTH : RFHE_OK;
 }
 
-static int refuse_to_go_on(void *user, const char *what, double done, double total, const char *unit,
-                           const char *note)
+static int refuse_to_go_on(void *user, const char *what, double done, double total,
+                           const char *unit, const char *note)
 {
     (void)user, (void)what, (void)done, (void)total, (void)unit, (void)note;
     return 0;
@@ -137,12 +137,13 @@ static void table_aligns_and_starts_a_block_when_columns_change(void **state)
     (void)state;
     parse(1, argv);
     assert_int_equal(rfhe_bench_run(&cli, &shapes, &args, &err), RFHE_OK);
-    assert_string_equal(cli.out.data, "op   log2_n  isa   threads  median_ms   min_ms  runs\n"
-                                      "add      14  avx2        2      1.500  0.06123     9\n"
-                                      "add      15  avx2        2      1.500  0.06123     9\n"
-                                      "\n"
-                                      "op    form  isa   threads  median_ms   min_ms  runs  ratio_to_alpha10\n"
-                                      "relu  f1g2  avx2        1      1.500  0.06123     9            0.2800\n");
+    assert_string_equal(cli.out.data,
+                        "op   log2_n  isa   threads  median_ms   min_ms  runs\n"
+                        "add      14  avx2        2      1.500  0.06123     9\n"
+                        "add      15  avx2        2      1.500  0.06123     9\n"
+                        "\n"
+                        "op    form  isa   threads  median_ms   min_ms  runs  ratio_to_alpha10\n"
+                        "relu  f1g2  avx2        1      1.500  0.06123     9            0.2800\n");
     rfhe_text_clear(&cli.out);
 }
 
@@ -197,7 +198,8 @@ static void write_document(char path[128], const char *name, const char *rows)
 {
     char text[2048];
     rfhe_error err = {0};
-    const int n = snprintf(text, sizeof text, "{\"schema\": \"rfhe.bench/1\", \"rows\": [%s]}", rows);
+    const int n =
+        snprintf(text, sizeof text, "{\"schema\": \"rfhe.bench/1\", \"rows\": [%s]}", rows);
 
     (void)snprintf(path, 128, "%s/%s", test_folder(), name);
     assert_int_equal(rfhe_file_write(path, text, (size_t)n, 0644, &err), RFHE_OK);
@@ -214,17 +216,21 @@ static void comparison_calls_a_change_only_what_exceeds_the_noise(void **state)
     } expected[] = {{"a n=1", "faster"}, {"a n=2", "same"}, {"b", "slower"}, {"c", "same"}};
 
     (void)state;
-    write_document(before, "before.json",
-                   "{\"op\": \"a\", \"n\": 1, \"median_ms\": 2, \"min_ms\": 2, \"q1_ms\": 1.9, \"q3_ms\": 2.1},"
-                   "{\"op\": \"a\", \"n\": 2, \"median_ms\": 2, \"min_ms\": 2, \"q1_ms\": 1.5, \"q3_ms\": 3},"
-                   "{\"op\": \"b\", \"median_ms\": 1, \"min_ms\": 1},"
-                   "{\"op\": \"c\", \"median_ms\": 1, \"min_ms\": 1},"
-                   "{\"op\": \"gone\", \"median_ms\": 1, \"min_ms\": 1}");
+    write_document(
+        before, "before.json",
+        "{\"op\": \"a\", \"n\": 1, \"median_ms\": 2, \"min_ms\": 2, \"q1_ms\": 1.9, \"q3_ms\": "
+        "2.1},"
+        "{\"op\": \"a\", \"n\": 2, \"median_ms\": 2, \"min_ms\": 2, \"q1_ms\": 1.5, \"q3_ms\": 3},"
+        "{\"op\": \"b\", \"median_ms\": 1, \"min_ms\": 1},"
+        "{\"op\": \"c\", \"median_ms\": 1, \"min_ms\": 1},"
+        "{\"op\": \"gone\", \"median_ms\": 1, \"min_ms\": 1}");
     write_document(after, "after.json",
                    "{\"op\": \"b\", \"median_ms\": 1.03, \"min_ms\": 1.03},"
                    "{\"op\": \"c\", \"median_ms\": 1.01, \"min_ms\": 1.01},"
-                   "{\"op\": \"a\", \"n\": 1, \"median_ms\": 1, \"min_ms\": 1, \"q1_ms\": 0.9, \"q3_ms\": 1.1},"
-                   "{\"op\": \"a\", \"n\": 2, \"median_ms\": 1, \"min_ms\": 1, \"q1_ms\": 0.9, \"q3_ms\": 1.1}");
+                   "{\"op\": \"a\", \"n\": 1, \"median_ms\": 1, \"min_ms\": 1, \"q1_ms\": 0.9, "
+                   "\"q3_ms\": 1.1},"
+                   "{\"op\": \"a\", \"n\": 2, \"median_ms\": 1, \"min_ms\": 1, \"q1_ms\": 0.9, "
+                   "\"q3_ms\": 1.1}");
     assert_int_equal(rfhe_bench_compare(&cli, before, after, &err), RFHE_OK);
     json_t *doc = json_loads(cli.out.data, JSON_REJECT_DUPLICATES, &why);
     json_t *rows = json_object_get(doc, "rows");

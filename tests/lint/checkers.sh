@@ -68,6 +68,8 @@ git -C "$tree" add -A
 expect 0 'none found' "$tools/check_paths.sh" "$tree"
 plant src/base/a.c 'data = "/home/me/data";'
 expect 1 'src/base/a.c:1:' "$tools/check_paths.sh" "$tree"
+plant src/base/a.c '<<<<<<< HEAD'
+expect 1 'unfinished merge' "$tools/check_paths.sh" "$tree"
 
 [ $failures -eq 0 ] && echo "the checkers find what they should"
 exit $failures
