@@ -250,6 +250,69 @@ RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_rotate_many(rfhe_ct *const *out, cons
                                                        const int64_t *by, size_t count,
                                                        rfhe_evaluator *ev, rfhe_error *err);
 
+/* ---- Polynomials --------------------------------------------------------------------------------------------- */
+
+/* A straight-line program over one input: step i writes register i; a and b are earlier registers. */
+typedef enum rfhe_poly_op {
+    RFHE_POLY_INPUT, /* the input; step 0 and only there                             level 0          */
+    RFHE_POLY_MUL,   /* register a times register b                                  max(a, b) + 1    */
+    RFHE_POLY_SCALE, /* register a times the number c                                a + 1            */
+    RFHE_POLY_INT,   /* register a times the whole number c, |c| <= 64               a                */
+    RFHE_POLY_ADD,   /* register a plus register b                                   max(a, b)        */
+    RFHE_POLY_CONST  /* register a plus the number c                                 a                */
+} rfhe_poly_op;
+
+typedef struct rfhe_poly_step {
+    rfhe_poly_op op;
+    uint16_t a, b;
+    double c;
+} rfhe_poly_step;
+
+enum { RFHE_POLY_MAX_STEPS = 512, RFHE_POLY_MAX_DEGREE = 255, RFHE_POLY_MAX_STAGES = 8 };
+
+/* Compiles a program into steps on ciphertexts: everything between two products is gathered, so that each gathered sum
+ * costs one relinearisation and one rescaling. The value is out_scale times the last register; out_scale (not 0) is
+ * absorbed by the scale of the result and costs nothing. Depth: the level of the last register.
+ * RFHE_E_ARG for registers out of order, RFHE_E_UNSUPPORTED for sums of more than 16 products or terms. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_poly_program_from_steps(rfhe_poly_program **out,
+                                                                const rfhe_poly_step *step,
+                                                                size_t count, double out_scale,
+                                                                rfhe_error *err);
+
+/* One polynomial: coef[k] multiplies x^k, or T_k(x) with is_chebyshev (inputs in [-1, 1]). */
+typedef struct rfhe_poly_stage {
+    const double *coef;
+    uint32_t degree;
+    bool is_chebyshev;
+} rfhe_poly_stage;
+
+/* p_n(..p_2(p_1(x))), times x in the last stage if times_input, at the least depth: ceil(log2(degree + 1)) levels per
+ * stage, none for the product with x unless there is a single stage. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_poly_program_new(rfhe_poly_program **out,
+                                                         const rfhe_poly_stage *stage, size_t count,
+                                                         bool times_input, rfhe_error *err);
+RFHE_API void rfhe_poly_program_free(rfhe_poly_program *p);
+
+typedef struct rfhe_poly_info {
+    uint32_t depth;            /* levels used                               */
+    uint32_t products;         /* ciphertext by ciphertext                  */
+    uint32_t relinearisations; /* key switches                              */
+    uint32_t rescalings;       /* sums rescaled without a key switch        */
+    uint32_t registers;        /* ciphertexts held besides input and output */
+} rfhe_poly_info;
+RFHE_API rfhe_poly_info rfhe_poly_program_info(const rfhe_poly_program *p);
+/* The same program on a number. */
+RFHE_API double rfhe_poly_program_value(const rfhe_poly_program *p, double x);
+/* Adds the relinearisation key that an evaluation from `level` needs. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_poly_program_keys(const rfhe_poly_program *p,
+                                                          uint32_t level, rfhe_key_list *list,
+                                                          rfhe_error *err);
+/* out = program(a), `depth` levels lower. RFHE_E_DEPTH when a has too few. The first evaluation with an evaluator makes
+ * room for the registers; later ones allocate nothing. The bound of `a` decides the error estimate only. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_evaluate(rfhe_ct *out, const rfhe_ct *a,
+                                                    const rfhe_poly_program *p, rfhe_evaluator *ev,
+                                                    rfhe_error *err);
+
 #ifdef __cplusplus
 }
 #endif

@@ -303,6 +303,15 @@ typedef struct combine_state {
     uint64_t x[RFHE_COMBINE_MAX][RFHE_CKKS_MAX_LEVELS], y[RFHE_CKKS_MAX_LEVELS];
 } combine_state;
 
+/* The common factor of the products, 0 when they differ. */
+static int32_t common_factor(const rfhe_combine *f)
+{
+    for (uint32_t j = 1; j < f->products; j++) {
+        if (f->f[j] != f->f[0]) { return 0; }
+    }
+    return f->f[0] == 0 ? 1 : f->f[0];
+}
+
 /* One limb of the three (or two) sums, into ev->tensor. */
 static void combine_limb(void *user, uint32_t i)
 {
@@ -313,6 +322,7 @@ static void combine_limb(void *user, uint32_t i)
     const rfhe_modulus *m = &c->m[i];
     const size_t n = c->n, part = (size_t)c->n_q * n;
     uint64_t *const d0 = s->ev->tensor + i * n, *const d1 = d0 + part, *const d2 = d1 + part;
+    const int32_t common = common_factor(f);
 
     if (f->products == 1) {
         const uint64_t *a0 = rfhe_ct_limb(f->a[0], 0, i), *a1 = rfhe_ct_limb(f->a[0], 1, i);
@@ -327,24 +337,36 @@ static void combine_limb(void *user, uint32_t i)
             k->inner(d1, NULL, x, y, NULL, 2, n, false, m);
         }
     } else if (f->products > 1) {
-        const uint64_t *x[2 * RFHE_COMBINE_MAX], *y[2 * RFHE_COMBINE_MAX], *z[2 * RFHE_COMBINE_MAX];
+        const uint64_t *x[2 * RFHE_COMBINE_MAX], *y[2 * RFHE_COMBINE_MAX];
         const uint32_t count = f->products;
+        uint64_t *spare = rfhe_thread_scratch(s->ev) + RFHE_SCRATCH_LIMBS_AT;
         for (uint32_t j = 0; j < count; j++) {
             x[j] = rfhe_ct_limb(f->a[j], 0, i), x[count + j] = rfhe_ct_limb(f->a[j], 1, i);
             y[j] = rfhe_ct_limb(f->b[j], 1, i), y[count + j] = rfhe_ct_limb(f->b[j], 0, i);
-            z[j] = rfhe_ct_limb(f->b[j], 0, i);
+            if (common == 0 && f->f[j] != 1 && f->f[j] != 0) {
+                const rfhe_shoup w = rfhe_shoup_make(rfhe_mod_from_i64(f->f[j], m->q), m->q);
+                k->mul_const(spare, x[j], w, n, m);
+                k->mul_const(spare + n, x[count + j], w, n, m);
+                x[j] = spare, x[count + j] = spare + n;
+                spare += 2 * n;
+            }
         }
-        k->inner(d0, NULL, x, z, NULL, count, n, false, m);
+        k->inner(d0, NULL, x, y + count, NULL, count, n, false, m);
         k->inner(d1, NULL, x, y, NULL, 2 * count, n, false, m);
         k->inner(d2, NULL, x + count, y, NULL, count, n, false, m);
     } else {
         memset(d0, 0, n * sizeof *d0);
         memset(d1, 0, n * sizeof *d1);
     }
-    if (f->doubled && f->products > 0) {
+    if (f->products > 0 && common == 2) {
         k->add(d0, d0, d0, n, m);
         k->add(d1, d1, d1, n, m);
         k->add(d2, d2, d2, n, m);
+    } else if (f->products > 0 && common != 1 && common != 0) {
+        const rfhe_shoup w = rfhe_shoup_make(rfhe_mod_from_i64(common, m->q), m->q);
+        k->mul_const(d0, d0, w, n, m);
+        k->mul_const(d1, d1, w, n, m);
+        k->mul_const(d2, d2, w, n, m);
     }
     for (uint32_t j = 0; j < f->terms; j++) {
         const rfhe_shoup x = rfhe_shoup_make(s->x[j][i], m->q);
@@ -381,7 +403,7 @@ void rfhe_combine_run(rfhe_evaluator *ev, rfhe_ct *out, const rfhe_combine *f, c
         const uint64_t *const in[2] = {d0, d1};
         rfhe_rescale_limbs(ev, f->level, 2, in, to, combine_limb, &s);
     } else {
-#pragma omp parallel for schedule(dynamic)
+#pragma omp parallel for schedule(dynamic) num_threads(ev->threads)
         for (uint32_t i = 0; i <= f->level; i++) {
             combine_limb(&s, i);
             memcpy(to[0] + i * n, d0 + i * n, n * sizeof *d0);
@@ -551,7 +573,7 @@ rfhe_status rfhe_ct_mul_lazy(rfhe_ct *out, const rfhe_ct *a, const rfhe_ct *b, r
     combine_state s;
     s.ev = ev;
     s.c = &f;
-#pragma omp parallel for schedule(dynamic)
+#pragma omp parallel for schedule(dynamic) num_threads(ev->threads)
     for (uint32_t i = 0; i <= level; i++) {
         combine_limb(&s, i);
         for (uint32_t p = 0; p < 3; p++) {

@@ -7,12 +7,12 @@
 
 enum { RFHE_COMBINE_MAX = 16 };
 
-/* factor * (sum_i a_i b_i) + sum_j x_j t_j + y, at `level` (operands at that level or above, two parts each).
+/* sum_i f_i a_i b_i + sum_j x_j t_j + y, at `level` (operands at that level or above, two parts each).
  * The integers x_j, y are given as doubles, rounded to the nearest integer: |x_j|, |y| < 2^103. */
 typedef struct rfhe_combine {
     uint32_t level, products, terms;
-    bool doubled; /* factor 2 instead of 1 */
     const rfhe_ct *a[RFHE_COMBINE_MAX], *b[RFHE_COMBINE_MAX];
+    int32_t f[RFHE_COMBINE_MAX]; /* 0 stands for 1 */
     const rfhe_ct *t[RFHE_COMBINE_MAX];
     double x[RFHE_COMBINE_MAX], y;
 } rfhe_combine;

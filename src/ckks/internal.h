@@ -174,13 +174,21 @@ struct rfhe_evaluator {
     uint64_t *acc[2];   /* n_q + n_p limbs each: key-switching sums                                    */
     uint64_t *lift[2];  /* n_q limbs each: the dropped part, converted                                 */
     uint64_t *tensor;   /* 3 x n_q limbs                                                               */
-    uint64_t *scratch;  /* per thread: (RFHE_CONVERT_MAX + 1) blocks and one limb                      */
+    uint64_t *scratch;  /* per thread: conversion blocks and a few limbs                                */
     size_t scratch_words;
     unsigned threads;   /* of the team when the evaluator was made; larger teams are not used          */
     uint32_t digits;    /* room of `raised`                                                            */
     const uint64_t *own; /* the polynomial behind `raised`: rows of a digit's own primes are its limbs */
+    rfhe_ct **pool;      /* spare ciphertexts of polynomial programs and maps; grows, never shrinks     */
+    uint32_t pool_count;
     size_t bytes;
 };
+
+/* This thread's part of ev->scratch: conversion blocks, then RFHE_SCRATCH_LIMBS limbs. */
+uint64_t *rfhe_thread_scratch(const rfhe_evaluator *ev);
+enum { RFHE_SCRATCH_LIMBS_AT = (RFHE_CONVERT_MAX + 1) * RFHE_BLOCK, RFHE_SCRATCH_LIMBS = 8 };
+/* At least `count` spare ciphertexts in ev->pool with room for `level`. */
+RFHE_MUST_USE rfhe_status rfhe_evaluator_pool(rfhe_evaluator *ev, uint32_t count, uint32_t level, rfhe_error *err);
 
 /* Checks that objects belong together; sentences name what differs. */
 RFHE_MUST_USE rfhe_status rfhe_check_ct(const rfhe_evaluator *ev, const rfhe_ct *a, const char *name,

@@ -22,7 +22,7 @@
 #include "base/mem.h"
 #include "ckks/internal.h"
 
-static uint64_t *thread_scratch(const rfhe_evaluator *ev)
+uint64_t *rfhe_thread_scratch(const rfhe_evaluator *ev)
 {
     return ev->scratch + (size_t)omp_get_thread_num() * ev->scratch_words;
 }
@@ -49,7 +49,7 @@ void rfhe_decompose(rfhe_evaluator *ev, const rfhe_gadget *g, const uint64_t *x,
             memcpy(ev->coef + i * n, x + i * n, n * sizeof *x);
             k->ntt_inverse(ev->coef + i * n, &c->ntt[i]);
         }
-        uint64_t *const y = thread_scratch(ev), *const v = y + RFHE_CONVERT_MAX * block;
+        uint64_t *const y = rfhe_thread_scratch(ev), *const v = y + RFHE_CONVERT_MAX * block;
 #pragma omp for schedule(dynamic) collapse(2)
         for (size_t piece = 0; piece < blocks; piece++) {
             for (uint32_t d = 0; d < digits; d++) {
@@ -128,7 +128,7 @@ void rfhe_mod_down(rfhe_evaluator *ev, const rfhe_mod_down_args *a)
                 k->ntt_inverse(x, &c->ntt[b->prime[j]]);
             }
         }
-        uint64_t *const y = thread_scratch(ev), *const v = y + RFHE_CONVERT_MAX * block;
+        uint64_t *const y = rfhe_thread_scratch(ev), *const v = y + RFHE_CONVERT_MAX * block;
 #pragma omp for schedule(dynamic) collapse(2)
         for (uint32_t h = 0; h < a->halves; h++) {
             for (size_t piece = 0; piece < blocks; piece++) {
@@ -177,7 +177,7 @@ rfhe_status rfhe_evaluator_new(rfhe_evaluator **out, const rfhe_ckks *c, const r
     ev->c = rfhe_ckks_share(c);
     ev->keys = keys;
     ev->threads = (unsigned)omp_get_max_threads();
-    ev->scratch_words = (RFHE_CONVERT_MAX + 1) * (size_t)RFHE_BLOCK + n;
+    ev->scratch_words = RFHE_SCRATCH_LIMBS_AT + RFHE_SCRATCH_LIMBS * n;
     const size_t sizes[] = {n_q * n, raised, all * n, all * n, n_q * n, n_q * n, 3 * n_q * n,
                             ev->threads * ev->scratch_words};
     uint64_t **const places[] = {&ev->coef,    &ev->raised,  &ev->acc[0], &ev->acc[1],
@@ -202,6 +202,8 @@ void rfhe_evaluator_free(rfhe_evaluator *ev)
     rfhe_free(ev->raised);
     rfhe_free(ev->tensor);
     rfhe_free(ev->scratch);
+    for (uint32_t i = 0; i < ev->pool_count; i++) { rfhe_ct_free(ev->pool[i]); }
+    rfhe_free(ev->pool);
     for (int h = 0; h < 2; h++) {
         rfhe_free(ev->acc[h]);
         rfhe_free(ev->lift[h]);
@@ -213,4 +215,26 @@ void rfhe_evaluator_free(rfhe_evaluator *ev)
 size_t rfhe_evaluator_bytes(const rfhe_evaluator *ev)
 {
     return ev->bytes;
+}
+
+rfhe_status rfhe_evaluator_pool(rfhe_evaluator *ev, uint32_t count, uint32_t level, rfhe_error *err)
+{
+    if (ev->pool_count < count) {
+        rfhe_ct **pool = rfhe_realloc(ev->pool, count, sizeof *pool);
+        if (pool == NULL) { return rfhe_fail(err, RFHE_E_NOMEM, "no memory for %u registers", count); }
+        ev->pool = pool;
+        while (ev->pool_count < count) {
+            const rfhe_status st = rfhe_ct_new(&ev->pool[ev->pool_count], ev->c, level, err);
+            if (st != RFHE_OK) { return st; }
+            ev->bytes += rfhe_ct_bytes(ev->pool[ev->pool_count]);
+            ev->pool_count++;
+        }
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        const uint32_t room = ev->pool[i]->room;
+        const rfhe_status st = rfhe_ct_reserve(ev->pool[i], level, 2, err);
+        if (st != RFHE_OK) { return st; }
+        ev->bytes += 2 * (size_t)(ev->pool[i]->room - room) * ev->c->n * sizeof(uint64_t);
+    }
+    return RFHE_OK;
 }

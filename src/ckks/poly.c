@@ -1,0 +1,463 @@
+/* Polynomial programs: from a straight line of sums and products to gathered steps on ciphertexts.
+ *
+ * Gathering. A node is  sum_i f_i a_i b_i + sum_j x_j t_j + y  with nodes a, b, t: products and multiples are taken
+ * without rescaling, then one relinearisation and one rescaling serve all of it. A register becomes a node only when
+ * it is an operand of a product, or a product that is used at a later level; all else is expanded where it is used.
+ * Registers that differ by a constant share a node, (a + c) b being a b + c b.
+ * Expanding a product a second time costs four pointwise passes, a relinearisation fifty times as much.
+ *
+ * Scales. Node scales depend on the depth k alone: D_0 is the input's, D_(k+1) = D_k^2 / q with q the prime that the
+ * rescaling to depth k+1 drops. So every product of two nodes of depth k lands on D_(k+1) by itself; an operand that
+ * was finished earlier is first brought to depth k by a product with the constant 1 (or with the constant it carries
+ * anyway); and a term's constant x is encoded at D_(k+1) q / D_t, which is exact. The input at a nominal scale gives
+ * nominal scales throughout.
+ *
+ * Schedules. rfhe_poly_program_new writes p = q B_n + r with B_n = x^n or T_n, n a power of two, recursively; q and r
+ * of one degree share their work: r - alpha q is of lower degree, alpha q is one multiple of a node at hand. */
+#include <math.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "ckks/arith.h"
+
+enum { MAX_NODES = 256, NONE = 0xffff, SAMPLES = 33 };
+
+typedef struct node {
+    uint16_t depth, products, terms;
+    bool rescale;
+    uint16_t a[RFHE_COMBINE_MAX], b[RFHE_COMBINE_MAX], t[RFHE_COMBINE_MAX];
+    int32_t f[RFHE_COMBINE_MAX];
+    double x[RFHE_COMBINE_MAX], y;
+    uint16_t slot; /* register; NONE for input and output */
+    uint16_t last_use;
+} node;
+
+struct rfhe_poly_program {
+    uint32_t count; /* node 0 is the input, the last one the result */
+    node *node;
+    double out_scale;
+    rfhe_poly_info info;
+};
+
+typedef struct compiler {
+    const rfhe_poly_step *step;
+    size_t count;
+    uint16_t level[RFHE_POLY_MAX_STEPS];
+    double offset[RFHE_POLY_MAX_STEPS]; /* what the nodes of a register hold on top of it */
+    bool has_offset[RFHE_POLY_MAX_STEPS];
+    uint32_t made;
+    struct {
+        uint16_t reg, depth, node;
+    } known[MAX_NODES];
+    node *node;
+    rfhe_error *err;
+} compiler;
+
+static rfhe_status need(compiler *c, uint16_t *out, double *rest, uint16_t reg, uint16_t depth);
+
+static rfhe_status too_many(compiler *c)
+{
+    return rfhe_fail(c->err, RFHE_E_UNSUPPORTED, "a polynomial program needs a sum of more than %u products or terms",
+                     (unsigned)RFHE_COMBINE_MAX);
+}
+
+static rfhe_status add_term(compiler *c, node *e, uint16_t t, double x)
+{
+    for (uint16_t j = 0; j < e->terms; j++) {
+        if (e->t[j] == t) {
+            e->x[j] += x;
+            return RFHE_OK;
+        }
+    }
+    if (e->terms == RFHE_COMBINE_MAX) { return too_many(c); }
+    e->t[e->terms] = t;
+    e->x[e->terms++] = x;
+    return RFHE_OK;
+}
+
+static rfhe_status add_product(compiler *c, node *e, uint16_t a, uint16_t b, double f)
+{
+    if (f != rint(f) || fabs(f) > 4096) {
+        return rfhe_fail(c->err, RFHE_E_ARG, "a product is multiplied by %g at its own level; use a whole number", f);
+    }
+    for (uint16_t j = 0; j < e->products; j++) {
+        if ((e->a[j] == a && e->b[j] == b) || (e->a[j] == b && e->b[j] == a)) {
+            e->f[j] += (int32_t)f;
+            return RFHE_OK;
+        }
+    }
+    if (e->products == RFHE_COMBINE_MAX) { return too_many(c); }
+    e->a[e->products] = a;
+    e->b[e->products] = b;
+    e->f[e->products++] = (int32_t)f;
+    return RFHE_OK;
+}
+
+/* Whether a register without constants on top already has a node at its own level. */
+static bool is_known(const compiler *c, uint16_t reg)
+{
+    for (uint32_t i = 1; i < c->made; i++) {
+        if (c->known[i].reg == reg && c->known[i].depth == c->level[reg]) { return true; }
+    }
+    return false;
+}
+
+/* Whether the value contains a product that is rescaled to its own level: then one node at that level serves all. */
+static bool has_product(const compiler *c, uint16_t reg, uint16_t level)
+{
+    const rfhe_poly_step *s = &c->step[reg];
+
+    if (c->level[reg] != level || s->op == RFHE_POLY_INPUT || s->op == RFHE_POLY_SCALE) { return false; }
+    if (s->op == RFHE_POLY_MUL) { return true; }
+    return has_product(c, s->a, level) || (s->op == RFHE_POLY_ADD && has_product(c, s->b, level));
+}
+
+/* e += f * register, e at its depth. */
+static rfhe_status expand(compiler *c, node *e, uint16_t reg, double f)
+{
+    const rfhe_poly_step *s = &c->step[reg];
+    rfhe_status st = RFHE_OK;
+    uint16_t x = NONE, y = NONE;
+
+    if (c->level[reg] < e->depth && s->op != RFHE_POLY_CONST && has_product(c, reg, c->level[reg]) &&
+        !(s->op == RFHE_POLY_INT && !is_known(c, reg) && is_known(c, s->a))) {
+        double more = 0;
+        RFHE_TRY(need(c, &x, &more, reg, c->level[reg]));
+        e->y += f * more;
+        return add_term(c, e, x, f);
+    }
+    switch (s->op) {
+    case RFHE_POLY_INPUT:
+        return add_term(c, e, 0, f);
+    case RFHE_POLY_MUL:
+        if (c->level[reg] == e->depth) {
+            double rx = 0, ry = 0; /* (x + rx) (y + ry) */
+            RFHE_TRY(need(c, &x, &rx, s->a, (uint16_t)(e->depth - 1)));
+            RFHE_TRY(need(c, &y, &ry, s->b, (uint16_t)(e->depth - 1)));
+            if (ry != 0) { RFHE_TRY(add_term(c, e, x, f * ry)); }
+            if (rx != 0) { RFHE_TRY(add_term(c, e, y, f * rx)); }
+            e->y += f * rx * ry;
+            return add_product(c, e, x, y, f);
+        }
+        break; /* a product of an earlier level: done above */
+    case RFHE_POLY_SCALE:
+    case RFHE_POLY_INT:
+        return expand(c, e, s->a, f * s->c);
+    case RFHE_POLY_ADD:
+        RFHE_TRY(expand(c, e, s->a, f));
+        return expand(c, e, s->b, f);
+    case RFHE_POLY_CONST:
+        e->y += f * s->c;
+        return expand(c, e, s->a, f);
+    }
+done:
+    return st;
+}
+
+/* reg = base + *y, constants stripped off. */
+static uint16_t strip(const compiler *c, uint16_t reg, double *y)
+{
+    *y = 0;
+    while (c->step[reg].op == RFHE_POLY_CONST) {
+        *y += c->step[reg].c;
+        reg = c->step[reg].a;
+    }
+    return reg;
+}
+
+/* The node that holds `reg` minus *rest at `depth`, made if necessary. Registers that differ by a constant share one. */
+static rfhe_status need(compiler *c, uint16_t *out, double *rest, uint16_t reg, uint16_t depth)
+{
+    rfhe_status st = RFHE_OK;
+    node e = {.depth = depth, .slot = NONE};
+
+    reg = strip(c, reg, rest);
+    if (c->step[reg].op == RFHE_POLY_INPUT && depth == 0) {
+        *out = 0;
+        return RFHE_OK;
+    }
+    if (!c->has_offset[reg]) { /* the first user's constant goes into the node */
+        c->has_offset[reg] = true;
+        c->offset[reg] = *rest;
+    }
+    *rest -= c->offset[reg];
+    for (uint32_t i = 1; i < c->made; i++) {
+        if (c->known[i].reg == reg && c->known[i].depth == depth) {
+            *out = c->known[i].node;
+            return RFHE_OK;
+        }
+    }
+    RFHE_TRY(expand(c, &e, reg, 1));
+    e.y += c->offset[reg];
+    e.rescale = depth > 0;
+    if (!e.rescale) {
+        for (uint16_t j = 0; j < e.terms; j++) {
+            if (e.x[j] != rint(e.x[j])) {
+                return rfhe_fail(c->err, RFHE_E_ARG, "a multiple by %g needs a level", e.x[j]);
+            }
+        }
+    }
+    if (c->made == MAX_NODES) {
+        return rfhe_fail(c->err, RFHE_E_UNSUPPORTED, "a polynomial program of more than %u nodes", (unsigned)MAX_NODES);
+    }
+    c->node[c->made] = e;
+    c->known[c->made].reg = reg;
+    c->known[c->made].depth = depth;
+    c->known[c->made].node = (uint16_t)c->made;
+    *out = (uint16_t)c->made++;
+done:
+    return st;
+}
+
+static rfhe_status check_steps(compiler *c)
+{
+    for (size_t i = 0; i < c->count; i++) {
+        const rfhe_poly_step *s = &c->step[i];
+        const bool two = s->op == RFHE_POLY_MUL || s->op == RFHE_POLY_ADD;
+        if ((unsigned)s->op > RFHE_POLY_CONST || (i == 0) != (s->op == RFHE_POLY_INPUT)) {
+            return rfhe_fail(c->err, RFHE_E_ARG, "step %zu of a polynomial program: the input is step 0 and only that", i);
+        }
+        if (i > 0 && (s->a >= i || (two && s->b >= i))) {
+            return rfhe_fail(c->err, RFHE_E_ARG, "step %zu of a polynomial program uses a register that comes later", i);
+        }
+        if (!isfinite(s->c) || (s->op == RFHE_POLY_INT && (s->c != rint(s->c) || fabs(s->c) > 64))) {
+            return rfhe_fail(c->err, RFHE_E_ARG, "step %zu of a polynomial program has the constant %g", i, s->c);
+        }
+        if (i == 0) { continue; }
+        uint16_t l = c->level[s->a];
+        if (two && c->level[s->b] > l) { l = c->level[s->b]; }
+        if (s->op == RFHE_POLY_MUL || s->op == RFHE_POLY_SCALE) { l++; }
+        c->level[i] = l;
+    }
+    return RFHE_OK;
+}
+
+static void use(node *list, uint16_t which, uint32_t at)
+{
+    if (list[which].last_use < at) { list[which].last_use = (uint16_t)at; }
+}
+
+/* Registers by last use; the result goes to the caller's ciphertext. */
+static void place(rfhe_poly_program *p)
+{
+    uint16_t free_list[MAX_NODES], n_free = 0, next = 0;
+
+    for (uint32_t i = 1; i < p->count; i++) {
+        const node *e = &p->node[i];
+        for (uint16_t j = 0; j < e->products; j++) { use(p->node, e->a[j], i), use(p->node, e->b[j], i); }
+        for (uint16_t j = 0; j < e->terms; j++) { use(p->node, e->t[j], i); }
+    }
+    for (uint32_t i = 1; i + 1 < p->count; i++) {
+        /* Operands may be overwritten by their last user. */
+        for (uint32_t k = 1; k < i; k++) {
+            if (p->node[k].last_use == i) { free_list[n_free++] = p->node[k].slot; }
+        }
+        p->node[i].slot = n_free > 0 ? free_list[--n_free] : next++;
+    }
+    p->info.registers = next;
+}
+
+rfhe_status rfhe_poly_program_from_steps(rfhe_poly_program **out, const rfhe_poly_step *step, size_t count,
+                                         double out_scale, rfhe_error *err)
+{
+    rfhe_status st = RFHE_OK;
+    rfhe_poly_program *p = NULL;
+    compiler *c = NULL;
+    uint16_t last = NONE;
+    double rest = 0;
+
+    if (count < 1 || count > RFHE_POLY_MAX_STEPS) {
+        return rfhe_fail(err, RFHE_E_ARG, "a polynomial program of %zu steps; 1 .. %u are possible", count,
+                         (unsigned)RFHE_POLY_MAX_STEPS);
+    }
+    if (out_scale == 0 || !isfinite(out_scale)) {
+        return rfhe_fail(err, RFHE_E_ARG, "a polynomial program with the output factor %g", out_scale);
+    }
+    c = rfhe_calloc(1, sizeof *c);
+    p = rfhe_calloc(1, sizeof *p);
+    if (c != NULL) { c->node = rfhe_calloc(MAX_NODES, sizeof *c->node); }
+    if (c == NULL || p == NULL || c->node == NULL) {
+        st = rfhe_fail(err, RFHE_E_NOMEM, "no memory for a polynomial program");
+        goto done;
+    }
+    c->step = step;
+    c->count = count;
+    c->err = err;
+    c->made = 1;
+    RFHE_TRY(check_steps(c));
+    RFHE_TRY(need(c, &last, &rest, (uint16_t)(count - 1), c->level[count - 1]));
+    if (last == 0 || last + 1U != c->made || rest != 0) { /* the identity, or a result that others use too: a copy of its own */
+        node e = {.depth = c->node[last].depth, .terms = 1, .t = {last}, .x = {1}, .y = rest, .slot = NONE};
+        if (c->made == MAX_NODES) {
+            st = too_many(c);
+            goto done;
+        }
+        c->node[c->made++] = e;
+    }
+    p->count = c->made;
+    p->node = rfhe_alloc(p->count, sizeof *p->node);
+    if (p->node == NULL) {
+        st = rfhe_fail(err, RFHE_E_NOMEM, "no memory for a polynomial program");
+        goto done;
+    }
+    memcpy(p->node, c->node, p->count * sizeof *p->node);
+    node *result = &p->node[p->count - 1];
+    if (out_scale < 0) {
+        for (uint16_t j = 0; j < result->products; j++) { result->f[j] = -result->f[j]; }
+        for (uint16_t j = 0; j < result->terms; j++) { result->x[j] = -result->x[j]; }
+        result->y = -result->y;
+    }
+    p->out_scale = fabs(out_scale);
+    p->info.depth = result->depth;
+    for (uint32_t i = 1; i < p->count; i++) {
+        const node *e = &p->node[i];
+        uint32_t odd = 0;
+        p->info.products += e->products;
+        if (e->products > 0) {
+            p->info.relinearisations++;
+        } else if (e->rescale) {
+            p->info.rescalings++;
+        }
+        for (uint16_t j = 0; j < e->products; j++) { odd += e->f[j] != 1; }
+        if (odd > RFHE_SCRATCH_LIMBS / 2) {
+            for (uint16_t j = 1; j < e->products; j++) {
+                if (e->f[j] != e->f[0]) {
+                    st = too_many(c);
+                    goto done;
+                }
+            }
+        }
+    }
+    place(p);
+    *out = p;
+    p = NULL;
+done:
+    if (c != NULL) { rfhe_free(c->node); }
+    rfhe_free(c);
+    rfhe_poly_program_free(p);
+    return st;
+}
+
+void rfhe_poly_program_free(rfhe_poly_program *p)
+{
+    if (p == NULL) { return; }
+    rfhe_free(p->node);
+    rfhe_free(p);
+}
+
+rfhe_poly_info rfhe_poly_program_info(const rfhe_poly_program *p)
+{
+    return p->info;
+}
+
+static double node_value(const node *e, const double *value)
+{
+    double sum = e->y;
+
+    for (uint16_t j = 0; j < e->products; j++) { sum += e->f[j] * value[e->a[j]] * value[e->b[j]]; }
+    for (uint16_t j = 0; j < e->terms; j++) { sum += e->x[j] * value[e->t[j]]; }
+    return sum;
+}
+
+double rfhe_poly_program_value(const rfhe_poly_program *p, double x)
+{
+    double value[MAX_NODES] = {x};
+
+    for (uint32_t i = 1; i < p->count; i++) { value[i] = node_value(&p->node[i], value); }
+    return value[p->count - 1] * p->out_scale;
+}
+
+rfhe_status rfhe_poly_program_keys(const rfhe_poly_program *p, uint32_t level, rfhe_key_list *list, rfhe_error *err)
+{
+    return p->info.relinearisations == 0 ? RFHE_OK : rfhe_key_list_add(list, RFHE_ELEMENT_RELIN, level, 0, err);
+}
+
+rfhe_status rfhe_ct_evaluate(rfhe_ct *out, const rfhe_ct *a, const rfhe_poly_program *p, rfhe_evaluator *ev,
+                             rfhe_error *err)
+{
+    const rfhe_ckks *c = ev->c;
+    rfhe_status st = RFHE_OK;
+    const rfhe_key *relin[RFHE_CKKS_MAX_LEVELS] = {NULL};
+    double scale[RFHE_CKKS_MAX_LEVELS + 1], sample[SAMPLES][MAX_NODES], bound[MAX_NODES], error[MAX_NODES];
+    const rfhe_ct *at[MAX_NODES];
+    const uint32_t top = a->level;
+
+    RFHE_TRY(rfhe_check_ct(ev, a, "the operand", err));
+    RFHE_TRY(rfhe_check_ct(ev, out, "the output", err));
+    if (a->parts != 2) {
+        st = rfhe_fail(err, RFHE_E_ARG, "the operand has three parts; relinearise it first");
+        goto done;
+    }
+    if (p->info.depth > top) {
+        st = rfhe_fail(err, RFHE_E_DEPTH, "the polynomial needs %u levels, the ciphertext has %u left", p->info.depth,
+                       top);
+        goto done;
+    }
+    scale[0] = a->scale;
+    for (uint32_t k = 0; k < p->info.depth; k++) { scale[k + 1] = scale[k] * scale[k] / (double)c->m[top - k].q; }
+    for (uint32_t i = 1; i < p->count; i++) {
+        const node *e = &p->node[i];
+        const uint32_t level = top - e->depth + (e->rescale ? 1 : 0);
+        if (e->products > 0 && relin[level] == NULL) {
+            RFHE_TRY(rfhe_key_need(&relin[level], ev, RFHE_ELEMENT_RELIN, level, 0, err));
+        }
+        const double pre = scale[e->depth] * (e->rescale ? (double)c->m[level].q : 1.0);
+        for (uint16_t j = 0; j < e->terms; j++) {
+            if (!(fabs(e->x[j] * pre / scale[p->node[e->t[j]].depth]) < 0x1p103)) {
+                st = rfhe_fail(err, RFHE_E_ARG, "the coefficient %g is too large for scale 2^%.1f", e->x[j], log2(pre));
+                goto done;
+            }
+        }
+    }
+    RFHE_TRY(rfhe_evaluator_pool(ev, p->info.registers, top, err));
+    RFHE_TRY(rfhe_ct_reserve(out, top - p->info.depth, 2, err));
+
+    for (int s = 0; s < SAMPLES; s++) { sample[s][0] = a->bound * (2.0 * s / (SAMPLES - 1) - 1); }
+    at[0] = a;
+    bound[0] = a->bound;
+    error[0] = a->error;
+    for (uint32_t i = 1; i < p->count; i++) {
+        const node *e = &p->node[i];
+        rfhe_ct *const r = i + 1 == p->count ? out : ev->pool[e->slot];
+        const uint32_t level = top - e->depth + (e->rescale ? 1 : 0);
+        const double q = e->rescale ? (double)c->m[level].q : 1.0, pre = scale[e->depth] * q;
+        /* Constants of 2^100 and more (wide primes) are added after rescaling instead. */
+        const bool late = fabs(e->y * pre) >= 0x1p100;
+        rfhe_combine f = {.level = level, .products = e->products, .terms = e->terms, .y = late ? 0 : e->y * pre};
+        double v = 0;
+        for (uint16_t j = 0; j < e->products; j++) {
+            f.a[j] = at[e->a[j]];
+            f.b[j] = at[e->b[j]];
+            f.f[j] = e->f[j];
+            const double ea = error[e->a[j]] * bound[e->b[j]], eb = error[e->b[j]] * bound[e->a[j]];
+            v += e->f[j] * (double)e->f[j] * (e->a[j] == e->b[j] ? 4 * ea * ea : ea * ea + eb * eb);
+        }
+        for (uint16_t j = 0; j < e->terms; j++) {
+            f.t[j] = at[e->t[j]];
+            f.x[j] = e->x[j] * pre / scale[p->node[e->t[j]].depth];
+            v += pow(e->x[j] * error[e->t[j]], 2);
+        }
+        rfhe_combine_run(ev, r, &f, relin[level], e->rescale);
+        if (late) {
+            uint64_t y[RFHE_CKKS_MAX_LEVELS];
+            rfhe_const_residues(c, y, e->y * scale[e->depth], r->level);
+            for (uint32_t l = 0; l <= r->level; l++) {
+                c->k->add_const(rfhe_ct_limb(r, 0, l), rfhe_ct_limb(r, 0, l), y[l], c->n, &c->m[l]);
+            }
+        }
+        at[i] = r;
+        if (e->products > 0) { v += pow(rfhe_noise_slot(c, rfhe_noise_key_switch(c, relin[level], level), pre), 2); }
+        if (e->rescale) { v += pow(rfhe_noise_slot(c, rfhe_noise_rounding(c), scale[e->depth]), 2); }
+        error[i] = sqrt(v);
+        bound[i] = 0;
+        for (int s = 0; s < SAMPLES; s++) {
+            sample[s][i] = node_value(e, sample[s]);
+            bound[i] = fmax(bound[i], fabs(sample[s][i]));
+        }
+    }
+    out->scale = scale[p->info.depth] / p->out_scale;
+    out->bound = bound[p->count - 1] * p->out_scale;
+    out->error = error[p->count - 1] * p->out_scale;
+done:
+    return st;
+}
