@@ -361,8 +361,9 @@ static rfhe_status infer_slice(const scope *s)
         const int64_t span = step > 0 ? end - start : start - end, stride = step > 0 ? step : -step;
         y.dim[a] = span <= 0 ? 0 : (span - 1) / stride + 1;
         s->n->attr.slice.axis[i] = a;
-        s->n->attr.slice.start[i] = start;
-        s->n->attr.slice.end[i] = end;
+        /* "Before the first element" must not be read as "the last" when the graph is inferred again. */
+        s->n->attr.slice.start[i] = start < 0 ? -size - 1 : start;
+        s->n->attr.slice.end[i] = end < 0 ? -size - 1 : end;
     }
     set_out(s, 0, &y);
     return RFHE_OK;
