@@ -762,7 +762,7 @@ static rfhe_status allocate(compile *c)
     e->scratch = rfhe_calloc(e->scratch_bytes + ALIGN, 1);
     if (e->arena == NULL || e->scratch == NULL) {
         return rfhe_fail(c->err, RFHE_E_NOMEM,
-                         "running '%s' with batch %lld needs %.1f MiB, which are not there", e->graph->name,
+                         "no memory: running '%s' with batch %lld needs %.1f MiB", e->graph->name,
                          (long long)e->opt.batch, (double)(total + e->scratch_bytes) / 0x1p20);
     }
     e->stats.activation_bytes = total;

@@ -51,8 +51,9 @@ void rfhe_nd_make(rfhe_nd *nd, const rfhe_shape *shape, const rfhe_operand *ops,
         for (uint32_t k = 0; k < n; k++) { nd->op[k].stride[to] = ops[k].stride[i]; }
     }
     if (nd->rank == 0) {
-        nd->rank = 1;
+        nd->rank = 1; /* one element: its stride is never used, but 0 would mean broadcast */
         nd->dim[0] = 1;
+        for (uint32_t k = 0; k < n; k++) { nd->op[k].stride[0] = 1; }
     }
 }
 

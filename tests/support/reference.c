@@ -167,26 +167,27 @@ static void pool(const rfhe_node *n, tensor y, tensor x)
 
 static void batchnorm(const reference *r, const rfhe_node *n, tensor y, tensor x)
 {
-    const size_t channels = (size_t)x.shape->dim[1], all = count(x.shape);
-    size_t pixels = 1;
+    const int64_t images = x.shape->dim[0], channels = x.shape->dim[1];
+    int64_t pixels = 1;
 
-    for (uint32_t i = 2; i < x.shape->rank; i++) { pixels *= (size_t)x.shape->dim[i]; }
-    for (size_t c = 0; c < channels; c++) {
+    for (uint32_t i = 2; i < x.shape->rank; i++) { pixels *= x.shape->dim[i]; }
+    for (int64_t c = 0; c < channels; c++) {
         double mean = at(r, n, 3).v[c], variance = at(r, n, 4).v[c];
-        const double rows = (double)(all / channels);
+        const double rows = (double)(images * pixels);
         if (r->batch_statistics || n->attr.batchnorm.training) {
             mean = variance = 0;
-            for (size_t i = 0; i < all; i++) { mean += i / pixels % channels == c ? x.v[i] / rows : 0; }
-            for (size_t i = 0; i < all; i++) {
-                const double d = x.v[i] - mean;
-                variance += i / pixels % channels == c ? d * d / rows : 0;
+            for (int64_t k = 0; k < images * pixels; k++) {
+                mean += x.v[(k / pixels * channels + c) * pixels + k % pixels] / rows;
+            }
+            for (int64_t k = 0; k < images * pixels; k++) {
+                const double d = x.v[(k / pixels * channels + c) * pixels + k % pixels] - mean;
+                variance += d * d / rows;
             }
         }
-        for (size_t i = 0; i < all; i++) {
-            if (i / pixels % channels != c) { continue; }
-            y.v[i] = at(r, n, 1).v[c] * (x.v[i] - mean) /
-                         sqrt(variance + (double)n->attr.batchnorm.epsilon) +
-                     at(r, n, 2).v[c];
+        const double s = sqrt(variance + (double)n->attr.batchnorm.epsilon);
+        for (int64_t k = 0; k < images * pixels; k++) {
+            const int64_t i = (k / pixels * channels + c) * pixels + k % pixels;
+            y.v[i] = at(r, n, 1).v[c] * (x.v[i] - mean) / s + at(r, n, 2).v[c];
         }
     }
 }
