@@ -13,7 +13,8 @@ bool rfhe_shape_count(const rfhe_shape *s, size_t *out)
 
     for (uint32_t i = 0; i < s->rank; i++) {
         if (s->dim[i] < 0 || __builtin_mul_overflow(n, (size_t)s->dim[i], &n)) { return false; }
-        if (n > ((size_t)1 << 40)) { return false; }
+        /* Each dimension too, or a zero elsewhere would hide a size that overflows in somebody's arithmetic. */
+        if (n > (size_t)1 << 40 || s->dim[i] > (int64_t)1 << 40) { return false; }
     }
     *out = n;
     return true;

@@ -40,7 +40,7 @@ static inline size_t rfhe_dtype_size(rfhe_dtype d)
     return d == RFHE_F32 ? sizeof(float) : sizeof(int64_t);
 }
 
-/* Number of elements; false when a dimension is negative or the product passes 2^40. */
+/* Number of elements; false when a dimension is negative or a dimension or the product passes 2^40. */
 bool rfhe_shape_count(const rfhe_shape *s, size_t *out);
 bool rfhe_shape_equal(const rfhe_shape *a, const rfhe_shape *b);
 /* NumPy's broadcasting rule, right-aligned; false when the shapes do not fit. -1 stays -1. */

@@ -273,7 +273,7 @@ static rfhe_status binary(const rfhe_onnx_site *s, draft *d)
         RFHE_TRY(rfhe_onnx_shape_of(s, rfhe_onnx_input(s, 0), &a));
         RFHE_TRY(rfhe_onnx_shape_of(s, rfhe_onnx_input(s, 1), &b));
         if (axis < 0) { axis += a.rank; }
-        if (axis + b.rank != a.rank) {
+        if (axis != (int64_t)a.rank - b.rank) {
             return rfhe_onnx_refuse(s, RFHE_E_UNSUPPORTED, "broadcasting along an inner axis is not supported");
         }
     }
@@ -490,7 +490,7 @@ static rfhe_status softmax(const rfhe_onnx_site *s, draft *d)
     RFHE_TRY(rfhe_onnx_attr_int(s, "axis", is_old ? 1 : -1, axis));
     if (is_old) {
         RFHE_TRY(rfhe_onnx_shape_of(s, rfhe_onnx_input(s, 0), &x));
-        d->attr.softmax.flattened = *axis != -1 && *axis + 1 != x.rank;
+        d->attr.softmax.flattened = *axis != -1 && *axis != (int64_t)x.rank - 1;
     }
 
 done:

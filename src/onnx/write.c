@@ -294,7 +294,7 @@ static void put_softmax(writer *w, Onnx__NodeProto *to, const rfhe_node *n)
     const uint32_t rank = w->shapes[n->inputs[0]].shape.rank;
     const int64_t axis = n->attr.softmax.axis;
 
-    if (n->attr.softmax.flattened && axis != -1 && axis + 1 != rank) {
+    if (n->attr.softmax.flattened && axis != -1 && axis != (int64_t)rank - 1) {
         put_flattened_softmax(w, to, n, axis);
     } else {
         attr_int(w, to, "axis", axis);

@@ -247,6 +247,29 @@ static void one_tensor_cannot_be_multiplied(void **state)
     builder_end(&b);
 }
 
+/* Found by fuzz_onnx: axis + 1 of the largest axis. */
+static void extreme_axes_are_survived(void **state)
+{
+    static const int64_t axes[] = {INT64_MAX, INT64_MIN, -1, 1};
+    static const char *const ops[] = {"Softmax", "Flatten", "Concat", "Add"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof axes / sizeof *axes; i++) {
+        for (size_t k = 0; k < sizeof ops / sizeof *ops; k++) {
+            onnx_builder b;
+            size_t size = 0;
+            builder_begin(&b, 6);
+            builder_input(&b, "x", 1, 2, (int64_t[]){-1, 4});
+            builder_output(&b, "y");
+            builder_int(&b, builder_node(&b, ops[k], "n", k < 2 ? "x" : "x x", "y"), "axis", axes[i]);
+            const uint8_t *bytes = builder_pack(&b, &size);
+            const rfhe_status st = digest(bytes, size);
+            assert_true(st == RFHE_OK || st == RFHE_E_UNSUPPORTED || st == RFHE_E_FORMAT);
+            builder_end(&b);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -256,6 +279,7 @@ int main(void)
         cmocka_unit_test(nesting_is_limited),
         cmocka_unit_test(many_empty_messages_stay_cheap),
         cmocka_unit_test(one_tensor_cannot_be_multiplied),
+        cmocka_unit_test(extreme_axes_are_survived),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -227,8 +227,41 @@ static void check_round_trip(tally *t, const model *m, rfhe_graph **g)
     rfhe_onnx_free(bytes);
 }
 
+static void keep_floats(const char *folder, unsigned number, const char *kind, uint32_t i, const float *v, size_t n)
+{
+    char path[512];
+
+    (void)snprintf(path, sizeof path, "%s/%03u.%s%u.bin", folder, number, kind, i);
+    assert_int_equal(rfhe_file_write(path, v, n * sizeof *v, 0644, NULL), RFHE_OK);
+}
+
+/* With RFHE_TEST_KEEP, the model as we write it, its inputs and our outputs stay for another runtime to compare. */
+static void keep(const model *m, const rfhe_graph *g, const rfhe_exec *e, unsigned number)
+{
+    const char *folder = getenv("RFHE_TEST_KEEP");
+    char path[512];
+    rfhe_shape shape = {0};
+    rfhe_error err = {0};
+    size_t n = 0;
+
+    if (folder == NULL) { return; }
+    (void)snprintf(path, sizeof path, "%s/%03u.onnx", folder, number);
+    if (rfhe_onnx_write(g, path, &err) != RFHE_OK) {
+        print_message("not kept: %s: %s\n", m->label, err.text);
+        return;
+    }
+    for (uint32_t i = 0; i < g->n_inputs; i++) {
+        keep_floats(folder, number, "input", i, m->input[i]->f32, m->input[i]->count);
+    }
+    for (uint32_t i = 0; i < g->n_outputs; i++) {
+        const float *y = rfhe_exec_output((rfhe_exec *)(uintptr_t)e, i, &shape);
+        assert_true(rfhe_shape_count(&shape, &n));
+        keep_floats(folder, number, "output", i, y, n);
+    }
+}
+
 /* Runs the graph on the test's inputs and compares with its outputs. Anything but OK is the executor's refusal. */
-static rfhe_status run(const model *m, const rfhe_graph *g, rfhe_error *err)
+static rfhe_status run(const model *m, const rfhe_graph *g, unsigned number, rfhe_error *err)
 {
     rfhe_exec *e = NULL;
     rfhe_shape shape = {0};
@@ -257,6 +290,7 @@ static rfhe_status run(const model *m, const rfhe_graph *g, rfhe_error *err)
         }
         rfhe_tensor_free(want);
     }
+    keep(m, g, e, number);
 
 done:
     rfhe_exec_free(e);
@@ -294,12 +328,12 @@ static void try_model(tally *t, const char *group, const char *name)
         assert_true(operators_are_ours(&m));
         check_shapes(&m, g);
         check_round_trip(t, &m, &g);
-        st = run(&m, g, &err);
+        st = run(&m, g, t->seen, &err);
         if (st == RFHE_E_UNSUPPORTED && first == m.n_fed && m.n_fed > 1) { /* weights that are fed, not constant */
             rfhe_graph_free(g);
             g = NULL;
             assert_int_equal(read_bound(&g, &m, 1, &err), RFHE_OK);
-            st = run(&m, g, &err);
+            st = run(&m, g, t->seen, &err);
             t->bound++;
         }
         if (st != RFHE_OK) { fail_msg("%s: %s", m.label, err.text); }
