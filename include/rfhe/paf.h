@@ -40,7 +40,7 @@ typedef struct rfhe_paf {
     double coef[RFHE_PAF_MAX_STAGES][RFHE_PAF_MAX_TERMS];
 } rfhe_paf;
 
-/* ---- the catalogue ---------------------------------------------------------------------------------------------- */
+/* ---- the catalogue ---- */
 
 typedef struct rfhe_paf_form {
     const char *name;   /* "f1g2", "alpha7", "even8" ...                                              */
@@ -68,7 +68,7 @@ RFHE_API size_t rfhe_paf_coef_count(const rfhe_paf *p);
 RFHE_API void rfhe_paf_coef_get(const rfhe_paf *p, double *flat);
 RFHE_API void rfhe_paf_coef_set(rfhe_paf *p, const double *flat);
 
-/* ---- values and errors in double -------------------------------------------------------------------------------- */
+/* ---- values and errors in double ---- */
 
 /* f(u). */
 RFHE_API double rfhe_paf_value(const rfhe_paf *p, double u);
@@ -90,7 +90,7 @@ typedef struct rfhe_paf_error {
 
 RFHE_API rfhe_paf_error rfhe_paf_measure(const rfhe_paf *p);
 
-/* ---- the evaluation schedule: what a ciphertext has to go through ------------------------------------------------ */
+/* ---- the evaluation schedule: what a ciphertext has to go through ---- */
 
 typedef enum rfhe_paf_op {
     RFHE_PAF_OP_INPUT,  /* u; for max the difference of the two values                       level 0            */
@@ -131,7 +131,7 @@ RFHE_API RFHE_MUST_USE rfhe_status rfhe_paf_schedule_max(rfhe_paf_schedule *out,
 /* Runs the program on a number: out_scale times the last register. */
 RFHE_API double rfhe_paf_schedule_run(const rfhe_paf_schedule *s, double u);
 
-/* ---- design ------------------------------------------------------------------------------------------------------ */
+/* ---- design ---- */
 
 typedef struct rfhe_paf_design {
     double epsilon;                      /* the first stage is fitted on [epsilon, 1]                      */
@@ -151,7 +151,7 @@ RFHE_API RFHE_MUST_USE rfhe_status rfhe_paf_design_sign(rfhe_paf *out, rfhe_paf_
 RFHE_API RFHE_MUST_USE rfhe_status rfhe_paf_design_even(rfhe_paf *out, rfhe_paf_design *info,
                                                         uint32_t degree, rfhe_error *err);
 
-/* ---- histograms of activations ----------------------------------------------------------------------------------- */
+/* ---- histograms of activations ---- */
 
 enum { RFHE_HISTOGRAM_BINS = 2048 };
 
@@ -179,7 +179,7 @@ RFHE_API double rfhe_histogram_reach(const rfhe_histogram *h);
 /* The r such that the fraction q of the values has |x| <= r, to one bin. */
 RFHE_API double rfhe_histogram_abs_quantile(const rfhe_histogram *h, double q);
 
-/* ---- coefficient tuning (CT) ------------------------------------------------------------------------------------- */
+/* ---- coefficient tuning (CT) ---- */
 
 typedef struct rfhe_paf_fit_options { /* zero = choose for me */
     double tail;        /* share of the weight spread evenly over |x| <= scale (0 = 0.001; negative = none) */

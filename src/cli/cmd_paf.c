@@ -13,10 +13,14 @@
 
 static const rfhe_opt options[] = {
     {"svg", 0, RFHE_OPT_TEXT, "FILE", NULL, "show, design: plot of form, error and derivative"},
-    {"schedule", 0, RFHE_OPT_FLAG, NULL, NULL, "show, design: also the steps of the encrypted evaluation"},
-    {"sigma", 0, RFHE_OPT_FLOAT, "B", NULL, "range of the weighted error in standard deviations (default 8)"},
-    {"degrees", 0, RFHE_OPT_TEXT, "D,D,...", NULL, "design: degrees of the odd stages, first stage first"},
-    {"epsilon", 0, RFHE_OPT_FLOAT, "E", NULL, "design: fit on [E, 1] (default: the E of the best ReLU)"},
+    {"schedule", 0, RFHE_OPT_FLAG, NULL, NULL,
+     "show, design: also the steps of the encrypted evaluation"},
+    {"sigma", 0, RFHE_OPT_FLOAT, "B", NULL,
+     "range of the weighted error in standard deviations (default 8)"},
+    {"degrees", 0, RFHE_OPT_TEXT, "D,D,...", NULL,
+     "design: degrees of the odd stages, first stage first"},
+    {"epsilon", 0, RFHE_OPT_FLOAT, "E", NULL,
+     "design: fit on [E, 1] (default: the E of the best ReLU)"},
     {"even", 0, RFHE_OPT_UINT, "D", NULL, "design: one even polynomial of degree D instead"},
     {NULL, 0, RFHE_OPT_END, NULL, NULL, NULL},
 };
@@ -27,7 +31,7 @@ typedef struct facts {
     rfhe_paf p;
     rfhe_paf_schedule s;
     rfhe_paf_error e;
-    double weighted, tuned; /* relative RMS error on N(0, 1), as it is and after coefficient tuning */
+    double weighted, tuned; /* relative RMS error on N(0, 1), before and after tuning */
 } facts;
 
 /* 0.999 of a standard normal distribution and 0.001 spread evenly over +- b. */
@@ -47,7 +51,8 @@ static void normal_with_tail(rfhe_histogram *h, double b)
     }
 }
 
-static rfhe_status find_facts(facts *f, const rfhe_histogram *h, double b, double unit, rfhe_error *err)
+static rfhe_status find_facts(facts *f, const rfhe_histogram *h, double b, double unit,
+                              rfhe_error *err)
 {
     const rfhe_paf_fit_options bins_only = {.tail = -1};
     rfhe_paf tuned = f->p;
@@ -56,7 +61,8 @@ static rfhe_status find_facts(facts *f, const rfhe_histogram *h, double b, doubl
 
     RFHE_TRY(rfhe_paf_schedule_relu(&f->s, &f->p, err));
     f->e = rfhe_paf_measure(&f->p);
-    RFHE_TRY(rfhe_paf_fit_error(NULL, &f->weighted, &f->p, h, unit > 0 ? unit : b, &bins_only, err));
+    RFHE_TRY(
+        rfhe_paf_fit_error(NULL, &f->weighted, &f->p, h, unit > 0 ? unit : b, &bins_only, err));
     RFHE_TRY(rfhe_paf_fit(&tuned, &r, h, b, &bins_only, err));
     f->tuned = r.relative_after;
 done:
@@ -75,10 +81,12 @@ static void degree_text(char out[64], const rfhe_paf *p)
     int at = 0;
 
     out[0] = '\0';
-    for (uint32_t i = 0; i < n; i++) { at += snprintf(out + at, 64 - (size_t)at, "%s%u", i > 0 ? "," : "", d[i]); }
+    for (uint32_t i = 0; i < n; i++) {
+        at += snprintf(out + at, 64 - (size_t)at, "%s%u", i > 0 ? "," : "", d[i]);
+    }
 }
 
-/* ---- output ------------------------------------------------------------------------------------------------------ */
+/* ---- output ---- */
 
 static void json_facts(rfhe_json *j, const facts *f)
 {
@@ -110,7 +118,9 @@ static void json_detail(rfhe_json *j, const facts *f, bool with_steps)
     rfhe_json_array(j, "stages");
     for (uint32_t k = 0; k < f->p.n_stages; k++) {
         rfhe_json_array(j, NULL);
-        for (uint32_t i = 0; i < f->p.n_terms[k]; i++) { rfhe_json_number(j, NULL, f->p.coef[k][i]); }
+        for (uint32_t i = 0; i < f->p.n_terms[k]; i++) {
+            rfhe_json_number(j, NULL, f->p.coef[k][i]);
+        }
         rfhe_json_end_array(j);
     }
     rfhe_json_end_array(j);
@@ -138,12 +148,24 @@ static void text_steps(rfhe_text *out, const rfhe_paf_schedule *s)
         const rfhe_paf_step *t = &s->step[i];
         rfhe_text_printf(out, "%-6u r%-5u ", t->level, i);
         switch (t->op) {
-        case RFHE_PAF_OP_INPUT: rfhe_text_add(out, "u"); break;
-        case RFHE_PAF_OP_MUL: rfhe_text_printf(out, "r%u * r%u", t->a, t->b); break;
-        case RFHE_PAF_OP_ADD: rfhe_text_printf(out, "r%u + r%u", t->a, t->b); break;
-        case RFHE_PAF_OP_SCALE: rfhe_text_printf(out, "r%u * constant %.12g", t->a, t->c); break;
-        case RFHE_PAF_OP_INT: rfhe_text_printf(out, "%g r%u", t->c, t->a); break;
-        case RFHE_PAF_OP_CONST: rfhe_text_printf(out, "r%u + constant %.12g", t->a, t->c); break;
+        case RFHE_PAF_OP_INPUT:
+            rfhe_text_add(out, "u");
+            break;
+        case RFHE_PAF_OP_MUL:
+            rfhe_text_printf(out, "r%u * r%u", t->a, t->b);
+            break;
+        case RFHE_PAF_OP_ADD:
+            rfhe_text_printf(out, "r%u + r%u", t->a, t->b);
+            break;
+        case RFHE_PAF_OP_SCALE:
+            rfhe_text_printf(out, "r%u * constant %.12g", t->a, t->c);
+            break;
+        case RFHE_PAF_OP_INT:
+            rfhe_text_printf(out, "%g r%u", t->c, t->a);
+            break;
+        case RFHE_PAF_OP_CONST:
+            rfhe_text_printf(out, "r%u + constant %.12g", t->a, t->c);
+            break;
         }
         rfhe_text_add(out, t->relinearise ? "   relinearise\n" : "\n");
     }
@@ -155,17 +177,23 @@ static void text_detail(rfhe_text *out, const facts *f, double b)
     char degrees[64];
 
     degree_text(degrees, &f->p);
-    rfhe_text_printf(out, "%s: %s\nsource            %s\nkind, degrees     %s, %s\n", f->name, f->title, f->source,
-                     kind_name(&f->p), degrees);
-    rfhe_text_printf(out, "levels of ReLU    %u\nproducts          %u (%u relinearisations), %u with constants\n",
-                     f->s.depth, f->s.products, f->s.relinearisations, f->s.plain_products);
-    rfhe_text_printf(out, "ReLU error        max %.4g at u = %.4g, rms %.4g on [-1, 1]\n", f->e.max_relu, f->e.at,
-                     f->e.rms_relu);
-    rfhe_text_printf(out, "weighted error    %.4g, tuned %.4g (relative rms, normal inputs, range %g sigma)\n",
-                     f->weighted, f->tuned, b);
+    rfhe_text_printf(out, "%s: %s\nsource            %s\nkind, degrees     %s, %s\n", f->name,
+                     f->title, f->source, kind_name(&f->p), degrees);
+    rfhe_text_printf(
+        out,
+        "levels of ReLU    %u\nproducts          %u (%u relinearisations), %u with constants\n",
+        f->s.depth, f->s.products, f->s.relinearisations, f->s.plain_products);
+    rfhe_text_printf(out, "ReLU error        max %.4g at u = %.4g, rms %.4g on [-1, 1]\n",
+                     f->e.max_relu, f->e.at, f->e.rms_relu);
+    rfhe_text_printf(
+        out, "weighted error    %.4g, tuned %.4g (relative rms, normal inputs, range %g sigma)\n",
+        f->weighted, f->tuned, b);
     if (f->p.kind == RFHE_PAF_SIGN) {
         rfhe_text_printf(out, "slope of P at 0   %.4g\nsign error        ", f->e.slope0);
-        for (int i = 0; i < 7; i++) { rfhe_text_printf(out, "%s%.3g on [1/%d, 1]", i > 0 ? ", " : "", f->e.max_sign[i], 2 << i); }
+        for (int i = 0; i < 7; i++) {
+            rfhe_text_printf(out, "%s%.3g on [1/%d, 1]", i > 0 ? ", " : "", f->e.max_sign[i],
+                             2 << i);
+        }
         rfhe_text_add(out, "\noverflow          |P - 1| passes 0.1, 0.5, 2, 10 at u =");
         for (int i = 0; i < 4; i++) {
             if (isfinite(f->e.overflow[i])) {
@@ -185,7 +213,8 @@ static void text_detail(rfhe_text *out, const facts *f, double b)
             } else if (f->p.kind == RFHE_PAF_EVEN && last) {
                 (void)snprintf(term, sizeof term, "u");
             } else {
-                (void)snprintf(term, sizeof term, "T_%u(%s)", i, f->p.kind == RFHE_PAF_EVEN ? "2u^2-1" : "u");
+                (void)snprintf(term, sizeof term, "T_%u(%s)", i,
+                               f->p.kind == RFHE_PAF_EVEN ? "2u^2-1" : "u");
             }
             rfhe_text_printf(out, "%-17s %.17g\n", term, f->p.coef[k][i]);
         }
@@ -204,7 +233,8 @@ static rfhe_status write_plot(const char *path, const facts *f, rfhe_error *err)
         st = rfhe_fail(err, RFHE_E_NOMEM, "no memory for a plot of %d points", (int)N);
         goto done;
     }
-    double *u = v, *y = v + N, *relu = v + 2 * N, *error = v + 3 * N, *slope = v + 4 * N, *step = v + 5 * N;
+    double *u = v, *y = v + N, *relu = v + 2 * N, *error = v + 3 * N, *slope = v + 4 * N,
+           *step = v + 5 * N;
     for (int i = 0; i < N; i++) {
         u[i] = -1 + 2.0 * i / (N - 1);
         relu[i] = fmax(u[i], 0);
@@ -212,19 +242,34 @@ static rfhe_status write_plot(const char *path, const facts *f, rfhe_error *err)
         error[i] = y[i] - relu[i];
         step[i] = u[i] == 0 ? NAN : u[i] > 0;
     }
-    const rfhe_plot_series form[] = {{.name = f->name, .x = u, .y = y, .n = N},
-                                     {.name = "ReLU", .style = RFHE_PLOT_DASHED, .x = u, .y = relu, .n = N, .color = 7}};
+    const rfhe_plot_series form[] = {
+        {.name = f->name, .x = u, .y = y, .n = N},
+        {.name = "ReLU", .style = RFHE_PLOT_DASHED, .x = u, .y = relu, .n = N, .color = 7}};
     const rfhe_plot_series wrong[] = {{.x = u, .y = error, .n = N, .color = 2}};
-    const rfhe_plot_series slopes[] = {{.name = f->name, .x = u, .y = slope, .n = N},
-                                       {.name = "ReLU", .style = RFHE_PLOT_DASHED, .x = u, .y = step, .n = N, .color = 7}};
+    const rfhe_plot_series slopes[] = {
+        {.name = f->name, .x = u, .y = slope, .n = N},
+        {.name = "ReLU", .style = RFHE_PLOT_DASHED, .x = u, .y = step, .n = N, .color = 7}};
     const rfhe_plot panels[] = {
-        {.title = "form", .x_label = "u = x / scale", .y_label = "y / scale", .series = form, .n_series = 2},
-        {.title = "error", .x_label = "u = x / scale", .y_label = "(y - ReLU) / scale", .series = wrong, .n_series = 1},
-        {.title = "derivative", .x_label = "u = x / scale", .y_label = "dy/dx", .series = slopes, .n_series = 2},
+        {.title = "form",
+         .x_label = "u = x / scale",
+         .y_label = "y / scale",
+         .series = form,
+         .n_series = 2},
+        {.title = "error",
+         .x_label = "u = x / scale",
+         .y_label = "(y - ReLU) / scale",
+         .series = wrong,
+         .n_series = 1},
+        {.title = "derivative",
+         .x_label = "u = x / scale",
+         .y_label = "dy/dx",
+         .series = slopes,
+         .n_series = 2},
     };
     degree_text(degrees, &f->p);
     (void)snprintf(title, sizeof title, "%s: %s", f->name, f->title);
-    (void)snprintf(caption, sizeof caption, "degrees %s, %u levels, %u products, largest ReLU error %.3g", degrees,
+    (void)snprintf(caption, sizeof caption,
+                   "degrees %s, %u levels, %u products, largest ReLU error %.3g", degrees,
                    f->s.depth, f->s.products, f->e.max_relu);
     rfhe_plot_svg(&svg, title, caption, panels, 3, 0, 0);
     st = rfhe_text_status(&svg);
@@ -239,7 +284,7 @@ done:
     return st;
 }
 
-/* ---- the three verbs ---------------------------------------------------------------------------------------------- */
+/* ---- the three verbs ---- */
 
 static rfhe_status list(rfhe_cli *cli, const rfhe_histogram *h, double b, rfhe_error *err)
 {
@@ -254,8 +299,9 @@ static rfhe_status list(rfhe_cli *cli, const rfhe_histogram *h, double b, rfhe_e
         rfhe_json_number(&j, "sigma", b);
         rfhe_json_array(&j, "forms");
     } else {
-        rfhe_text_printf(&cli->out, "%-10s %-9s %6s %8s %7s %6s %10s %9s %8s  %s\n", "form", "degrees", "levels",
-                         "products", "relins", "plain", "max error", "weighted", "tuned", "what");
+        rfhe_text_printf(&cli->out, "%-10s %-9s %6s %8s %7s %6s %10s %9s %8s  %s\n", "form",
+                         "degrees", "levels", "products", "relins", "plain", "max error",
+                         "weighted", "tuned", "what");
     }
     for (size_t i = 0; rfhe_paf_form_at(i) != NULL; i++) {
         const rfhe_paf_form *form = rfhe_paf_form_at(i);
@@ -270,17 +316,21 @@ static rfhe_status list(rfhe_cli *cli, const rfhe_histogram *h, double b, rfhe_e
             continue;
         }
         degree_text(degrees, &f->p);
-        rfhe_text_printf(&cli->out, "%-10s %-9s %6u %8u %7u %6u %10.3g %9.3g %8.3g  %s\n", form->name, degrees,
-                         f->s.depth, f->s.products, f->s.relinearisations, f->s.plain_products, f->e.max_relu,
-                         f->weighted, f->tuned, form->title);
+        rfhe_text_printf(&cli->out, "%-10s %-9s %6u %8u %7u %6u %10.3g %9.3g %8.3g  %s\n",
+                         form->name, degrees, f->s.depth, f->s.products, f->s.relinearisations,
+                         f->s.plain_products, f->e.max_relu, f->weighted, f->tuned, form->title);
     }
     if (cli->json) {
         rfhe_json_end_array(&j);
         rfhe_json_end_object(&j);
     } else {
-        rfhe_text_printf(&cli->out, "\nmax error: largest |f - ReLU| on [-1, 1]. weighted: relative rms error on normal "
-                         "inputs, range %g sigma,\nas published (square, delphi, cubic, hermite at scale sigma); tuned: "
-                         "after fitting the coefficients to that distribution.\n", b);
+        rfhe_text_printf(
+            &cli->out,
+            "\nmax error: largest |f - ReLU| on [-1, 1]. weighted: relative rms error on normal "
+            "inputs, range %g sigma,\nas published (square, delphi, cubic, hermite at scale "
+            "sigma); tuned: "
+            "after fitting the coefficients to that distribution.\n",
+            b);
     }
 done:
     rfhe_free(f);
@@ -318,8 +368,8 @@ static rfhe_status design(facts *f, rfhe_paf_design *d, const rfhe_args *args, r
     const size_t n = parse_degrees(list_text, degrees);
     f->title = "minimax composite sign";
     if (n == 0) {
-        return rfhe_fail(err, RFHE_E_ARG, "'%.40s' is not a list of up to %d degrees such as 3,7", list_text,
-                         (int)RFHE_PAF_MAX_STAGES);
+        return rfhe_fail(err, RFHE_E_ARG, "'%.40s' is not a list of up to %d degrees such as 3,7",
+                         list_text, (int)RFHE_PAF_MAX_STAGES);
     }
     return rfhe_paf_design_sign(&f->p, d, degrees, n, rfhe_args_float(args, "epsilon", 0), 1, err);
 }
@@ -340,9 +390,12 @@ static int run(rfhe_cli *cli, const rfhe_args *args)
         return rfhe_cli_usage(cli, "'%.40s' is none of list, show, design", verb);
     }
     if (rfhe_args_count(args) != (is_show ? 2U : 1U)) {
-        return rfhe_cli_usage(cli, is_show ? "show wants the name of one form" : "%s takes no further words", verb);
+        return rfhe_cli_usage(
+            cli, is_show ? "show wants the name of one form" : "%s takes no further words", verb);
     }
-    if (!(b >= 0.5 && b <= 1000)) { return rfhe_cli_usage(cli, "--sigma wants a number from 0.5 to 1000"); }
+    if (!(b >= 0.5 && b <= 1000)) {
+        return rfhe_cli_usage(cli, "--sigma wants a number from 0.5 to 1000");
+    }
     if (!is_list && !is_show && rfhe_args_has(args, "degrees") == rfhe_args_has(args, "even")) {
         return rfhe_cli_usage(cli, "design wants --degrees or --even");
     }
@@ -390,8 +443,8 @@ static int run(rfhe_cli *cli, const rfhe_args *args)
     } else {
         text_detail(&cli->out, f, b);
         for (uint32_t k = 0; !is_show && f->p.kind == RFHE_PAF_SIGN && k < f->p.n_stages; k++) {
-            rfhe_text_printf(&cli->out, "stage %-11u fitted on [%.9g, %.9g], error %.6g\n", k + 1, d.lo[k], d.hi[k],
-                             d.error[k]);
+            rfhe_text_printf(&cli->out, "stage %-11u fitted on [%.9g, %.9g], error %.6g\n", k + 1,
+                             d.lo[k], d.hi[k], d.error[k]);
         }
         if (rfhe_args_has(args, "schedule")) { text_steps(&cli->out, &f->s); }
     }
@@ -405,16 +458,21 @@ const rfhe_command rfhe_cmd_paf = {
     .name = "paf",
     .usage = "list | show FORM | design --degrees D,D,... | design --even D",
     .summary = "polynomials that replace ReLU: list, show, design",
-    .description =
-        "`list` prints every form with its degrees, the levels a whole ReLU costs on ciphertexts, the products of its "
-        "evaluation schedule, and its errors.\n\n"
-        "`show` explains one form: coefficients, errors, overflow tolerance; --schedule adds the steps of the encrypted "
-        "evaluation and --svg a plot. Beyond the list, evenD is an even polynomial of any even degree up to 62, and "
-        "NAME:reversed evaluates the stages of a composite in the opposite order.\n\n"
-        "`design` computes a minimax polynomial in multi-precision arithmetic: a composite of odd stages for the sign "
-        "function, or one even polynomial for |x|. Without --epsilon the interval is chosen so that the largest ReLU "
-        "error is smallest.",
-    .example = "rfhe paf list\nrfhe paf show f1f1g1g1 --svg form.svg\nrfhe paf design --degrees 3,7 --schedule",
+    .description = "`list` prints every form with its degrees, the levels a whole ReLU costs on "
+                   "ciphertexts, the products of its "
+                   "evaluation schedule, and its errors.\n\n"
+                   "`show` explains one form: coefficients, errors, overflow tolerance; --schedule "
+                   "adds the steps of the encrypted "
+                   "evaluation and --svg a plot. Beyond the list, evenD is an even polynomial of "
+                   "any even degree up to 62, and "
+                   "NAME:reversed evaluates the stages of a composite in the opposite order.\n\n"
+                   "`design` computes a minimax polynomial in multi-precision arithmetic: a "
+                   "composite of odd stages for the sign "
+                   "function, or one even polynomial for |x|. Without --epsilon the interval is "
+                   "chosen so that the largest ReLU "
+                   "error is smallest.",
+    .example = "rfhe paf list\nrfhe paf show f1f1g1g1 --svg form.svg\nrfhe paf design --degrees "
+               "3,7 --schedule",
     .options = options,
     .min_args = 1,
     .max_args = 2,

@@ -15,7 +15,11 @@
 #include <math.h>
 #include <string.h>
 
-enum { TAIL_POINTS = 512, MAX_COEFS = RFHE_PAF_MAX_COEFS, MAX_POINTS = RFHE_HISTOGRAM_BINS + TAIL_POINTS + 1 };
+enum {
+    TAIL_POINTS = 512,
+    MAX_COEFS = RFHE_PAF_MAX_COEFS,
+    MAX_POINTS = RFHE_HISTOGRAM_BINS + TAIL_POINTS + 1
+};
 
 typedef struct points {
     size_t n;
@@ -69,7 +73,7 @@ static double chosen_tail(const rfhe_paf_fit_options *opt)
     return opt->tail < 0 ? 0 : opt->tail;
 }
 
-/* ---- polynomials that are linear in their coefficients ------------------------------------------------------------ */
+/* ---- polynomials that are linear in their coefficients ---- */
 
 /* Householder on the n x m matrix a (by columns, column length n) with right-hand side b; x receives the solution.
  * Columns that depend on those before them get the coefficient 0. Overwrites a and b. */
@@ -111,7 +115,8 @@ static void least_squares(double *x, double *a, double *b, size_t n, size_t m)
 static rfhe_status fit_linear(rfhe_paf *p, const points *q, rfhe_error *err)
 {
     const size_t m = p->n_terms[0];
-    double *a = rfhe_alloc(q->n * m, sizeof *a), *b = rfhe_alloc(q->n, sizeof *b), dc[RFHE_PAF_MAX_TERMS], slope = 0;
+    double *a = rfhe_alloc(q->n * m, sizeof *a), *b = rfhe_alloc(q->n, sizeof *b),
+           dc[RFHE_PAF_MAX_TERMS], slope = 0;
     rfhe_status st = RFHE_OK;
 
     if (a == NULL || b == NULL) {
@@ -131,10 +136,11 @@ done:
     return st;
 }
 
-/* ---- composites --------------------------------------------------------------------------------------------------- */
+/* ---- composites ---- */
 
 /* Solves (a + diag) x = b, a symmetric m x m, by Cholesky in place of `l`. False if not positive definite. */
-static bool cholesky_solve(double *x, double *l, const double *a, const double *diag, const double *b, size_t m)
+static bool cholesky_solve(double *x, double *l, const double *a, const double *diag,
+                           const double *b, size_t m)
 {
     for (size_t i = 0; i < m; i++) {
         for (size_t j = 0; j <= i; j++) {
@@ -157,14 +163,15 @@ static bool cholesky_solve(double *x, double *l, const double *a, const double *
     return true;
 }
 
-static rfhe_status fit_composite(rfhe_paf *p, uint32_t *steps, const points *q, const rfhe_paf_fit_options *opt,
-                                 rfhe_error *err)
+static rfhe_status fit_composite(rfhe_paf *p, uint32_t *steps, const points *q,
+                                 const rfhe_paf_fit_options *opt, rfhe_error *err)
 {
     const size_t m = rfhe_paf_coef_count(p);
     const uint32_t limit = opt != NULL && opt->max_steps > 0 ? opt->max_steps : 200;
     const double ridge = opt != NULL ? opt->ridge : 0;
     double *a = rfhe_alloc(m * m, sizeof *a), *l = rfhe_alloc(m * m, sizeof *l);
-    double c[MAX_COEFS], c0[MAX_COEFS], g[MAX_COEFS], dc[MAX_COEFS], d[MAX_COEFS] = {0}, move[MAX_COEFS];
+    double c[MAX_COEFS], c0[MAX_COEFS], g[MAX_COEFS], dc[MAX_COEFS], move[MAX_COEFS];
+    double d[MAX_COEFS] = {0};
     double diag[MAX_COEFS], pull[MAX_COEFS] = {0}, lambda = 1e-3, slope = 0;
     rfhe_status st = RFHE_OK;
     uint32_t quiet = 0;
@@ -229,10 +236,10 @@ done:
     return st;
 }
 
-/* ---- the public calls ---------------------------------------------------------------------------------------------- */
+/* ---- the public calls ---- */
 
-static rfhe_status prepare(points **out, const rfhe_paf *p, const rfhe_histogram *h, double scale, double tail,
-                           rfhe_error *err)
+static rfhe_status prepare(points **out, const rfhe_paf *p, const rfhe_histogram *h, double scale,
+                           double tail, rfhe_error *err)
 {
     const rfhe_status st = rfhe_paf_check(p, err);
 
@@ -240,15 +247,18 @@ static rfhe_status prepare(points **out, const rfhe_paf *p, const rfhe_histogram
     if (!(scale > 0 && isfinite(scale))) {
         return rfhe_fail(err, RFHE_E_ARG, "scale %g is not a positive number", scale);
     }
-    if (!(tail < 1)) { return rfhe_fail(err, RFHE_E_ARG, "a tail weight of %g leaves nothing to the data", tail); }
+    if (!(tail < 1)) {
+        return rfhe_fail(err, RFHE_E_ARG, "a tail weight of %g leaves nothing to the data", tail);
+    }
     *out = rfhe_alloc(1, sizeof **out);
     if (*out == NULL) { return rfhe_fail(err, RFHE_E_NOMEM, "no memory for the points of a fit"); }
     collect(*out, h, scale, tail);
     return RFHE_OK;
 }
 
-rfhe_status rfhe_paf_fit_error(double *rms, double *relative, const rfhe_paf *p, const rfhe_histogram *h,
-                               double scale, const rfhe_paf_fit_options *opt, rfhe_error *err)
+rfhe_status rfhe_paf_fit_error(double *rms, double *relative, const rfhe_paf *p,
+                               const rfhe_histogram *h, double scale,
+                               const rfhe_paf_fit_options *opt, rfhe_error *err)
 {
     points *q = NULL;
 
@@ -263,8 +273,8 @@ rfhe_status rfhe_paf_fit_error(double *rms, double *relative, const rfhe_paf *p,
     return st;
 }
 
-rfhe_status rfhe_paf_fit(rfhe_paf *p, rfhe_paf_fit_report *report, const rfhe_histogram *h, double scale,
-                         const rfhe_paf_fit_options *opt, rfhe_error *err)
+rfhe_status rfhe_paf_fit(rfhe_paf *p, rfhe_paf_fit_report *report, const rfhe_histogram *h,
+                         double scale, const rfhe_paf_fit_options *opt, rfhe_error *err)
 {
     rfhe_status st = RFHE_OK;
     rfhe_paf_fit_report r = {.steps = 0};
@@ -296,16 +306,20 @@ done:
 }
 
 rfhe_status rfhe_paf_fit_channels(rfhe_paf *p, rfhe_paf_fit_report *report, const rfhe_histogram *h,
-                                  const double *scale, size_t n, const rfhe_paf_fit_options *opt, rfhe_error *err)
+                                  const double *scale, size_t n, const rfhe_paf_fit_options *opt,
+                                  rfhe_error *err)
 {
     rfhe_status st = RFHE_OK;
     rfhe_error *failure = rfhe_calloc(n, sizeof *failure);
 
-    if (failure == NULL) { return rfhe_fail(err, RFHE_E_NOMEM, "no memory to fit %zu channels", n); }
-#pragma omp parallel for schedule(dynamic) /* every channel is independent: the order does not matter */
+    if (failure == NULL) {
+        return rfhe_fail(err, RFHE_E_NOMEM, "no memory to fit %zu channels", n);
+    }
+    /* Every channel is independent: the order does not matter. */
+#pragma omp parallel for schedule(dynamic)
     for (size_t c = 0; c < n; c++) {
-        failure[c].code =
-            rfhe_paf_fit(&p[c], report != NULL ? &report[c] : NULL, &h[c], scale[c], opt, &failure[c]);
+        failure[c].code = rfhe_paf_fit(&p[c], report != NULL ? &report[c] : NULL, &h[c], scale[c],
+                                       opt, &failure[c]);
     }
     for (size_t c = 0; c < n && st == RFHE_OK; c++) {
         if (failure[c].code != RFHE_OK) {
@@ -316,7 +330,7 @@ rfhe_status rfhe_paf_fit_channels(rfhe_paf *p, rfhe_paf_fit_report *report, cons
     return st;
 }
 
-/* ---- the published schedule ---------------------------------------------------------------------------------------- */
+/* ---- the published schedule ---- */
 
 typedef struct adam {
     double m[MAX_COEFS], v[MAX_COEFS];
@@ -324,7 +338,8 @@ typedef struct adam {
 } adam;
 
 /* Mean squared error over x[index[0 .. n-1]] and, if g is not NULL, its gradient. scale 0 = largest |x| of these. */
-static double batch_loss(double *g, const rfhe_paf *p, const float *x, const uint32_t *index, size_t n, double scale)
+static double batch_loss(double *g, const rfhe_paf *p, const float *x, const uint32_t *index,
+                         size_t n, double scale)
 {
     const size_t m = rfhe_paf_coef_count(p);
     double dc[MAX_COEFS], slope = 0, loss = 0;
@@ -355,11 +370,12 @@ static void adam_step(adam *a, double *c, const double *g, size_t m, double rate
     }
 }
 
-rfhe_status rfhe_paf_fit_adam(rfhe_paf *p, const float *x, size_t n, double scale, const rfhe_paf_adam_options *opt,
-                              rfhe_error *err)
+rfhe_status rfhe_paf_fit_adam(rfhe_paf *p, const float *x, size_t n, double scale,
+                              const rfhe_paf_adam_options *opt, rfhe_error *err)
 {
     const rfhe_paf_adam_options o = opt != NULL ? *opt : (rfhe_paf_adam_options){.rate = 0};
-    const uint32_t epochs = o.epochs > 0 ? o.epochs : 40, steps = o.steps_per_epoch > 0 ? o.steps_per_epoch : 22;
+    const uint32_t epochs = o.epochs > 0 ? o.epochs : 40,
+                   steps = o.steps_per_epoch > 0 ? o.steps_per_epoch : 22;
     const uint32_t patience = o.patience > 0 ? o.patience : 2;
     const double floor_rate = o.min_rate > 0 ? o.min_rate : 1e-4;
     double rate = o.rate > 0 ? o.rate : 0.01, best = INFINITY;
@@ -373,7 +389,8 @@ rfhe_status rfhe_paf_fit_adam(rfhe_paf *p, const float *x, size_t n, double scal
 
     RFHE_TRY(rfhe_paf_check(p, err));
     if (!(scale >= 0 && isfinite(scale)) || n < 10 * (size_t)steps || n > UINT32_MAX) {
-        return rfhe_fail(err, RFHE_E_ARG, "%zu samples at scale %g cannot be tuned in %u batches", n, scale, steps);
+        return rfhe_fail(err, RFHE_E_ARG, "%zu samples at scale %g cannot be tuned in %u batches",
+                         n, scale, steps);
     }
     index = rfhe_alloc(n, sizeof *index);
     order = rfhe_alloc(n, sizeof *order);

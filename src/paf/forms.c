@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- tables ------------------------------------------------------------------------------------------------------ */
+/* ---- tables ---- */
 
 /* [CKK20] section 3: f_n has n vanishing derivatives at +-1, f_n(y) = sum_{i<=n} 4^-i binom(2i, i) y (1 - y^2)^i;
  * g_n (coefficients over 1024) maps [delta_n, 1] into [3/4 - 0.002, 1] and so lifts small values fast. */
@@ -24,6 +24,7 @@ typedef struct alpha_table {
     double coef[3][15];
 } alpha_table;
 
+/* clang-format off */
 static const alpha_table alphas[] = {
     {4, 1, {3},
      {{3.4061905100305245, -5.695343447177802, 3.3884281884347653},
@@ -94,6 +95,8 @@ static const alpha_table alphas[] = {
      }},
 };
 
+/* clang-format on */
+
 /* Minimax even polynomials for |u| on [-1, 1], halved, in T_k(2u^2 - 1): `rfhe paf design --even D`. */
 typedef struct even_table {
     unsigned degree;
@@ -101,10 +104,8 @@ typedef struct even_table {
 } even_table;
 
 static const even_table evens[] = {
-    {2,
-     {0.3125, 0.25}},
-    {4,
-     {0.31659632301878216, 0.21618955036110787, -0.066596323018782169}},
+    {2, {0.3125, 0.25}},
+    {4, {0.31659632301878216, 0.21618955036110787, -0.066596323018782169}},
     {8,
      {0.31785768142671034, 0.21314596555922899, -0.043499920922037097, 0.019509170398580227,
       -0.024357760504673243}},
@@ -115,10 +116,11 @@ static const even_table evens[] = {
      {0.31827712479256787, 0.21227229155445279, -0.042507557601925705, 0.018256289646793902,
       -0.010173543162840614, 0.0065007218350195987, -0.0045243467304795859, 0.0033399776316083091,
       -0.0025752624512099848, 0.0020539035637021134, -0.0016836546533174819, 0.0014125045596641616,
-      -0.0012094139874136739, 0.0010550635771422862, -0.00093710276060737134, 0.0051092476316168516}},
+      -0.0012094139874136739, 0.0010550635771422862, -0.00093710276060737134,
+      0.0051092476316168516}},
 };
 
-/* ---- builders ---------------------------------------------------------------------------------------------------- */
+/* ---- builders ---- */
 
 static void put_stage(rfhe_paf *p, const double *coef, uint32_t n)
 {
@@ -225,10 +227,12 @@ static void build_cubic(rfhe_paf *p, unsigned unused)
     const double h1 = erfc(-m * 0.70710678118654752440) / 2, h0 = m * h1 + phi, h3 = -m * phi;
     const double z0 = h0 - phi / 2, z1 = h1 - h3 / 2, z2 = phi / 2, z3 = h3 / 6; /* powers of z */
     const double a0 = z0 - m * (z1 - m * (z2 - m * z3)), a1 = z1 - m * (2 * z2 - 3 * m * z3);
-    const double a2 = z2 - 3 * m * z3, a3 = z3;                                   /* powers of x */
+    const double a2 = z2 - 3 * m * z3, a3 = z3; /* powers of x */
 
     (void)unused;
-    *p = (rfhe_paf){.kind = RFHE_PAF_GENERAL, .n_stages = 1, .n_terms = {4},
+    *p = (rfhe_paf){.kind = RFHE_PAF_GENERAL,
+                    .n_stages = 1,
+                    .n_terms = {4},
                     .coef = {{a0 + a2 / 2, a1 + 3 * a3 / 4, a2 / 2, a3 / 4}}};
 }
 
@@ -239,8 +243,8 @@ typedef struct entry {
 } entry;
 
 #define CHEON "Cheon, Kim, Kim, ePrint 2019/1234, sections 3.1 and 3.4"
-#define LEE "Lee, Lee, No, Kim, ePrint 2020/834; tables released with arXiv 2105.10879"
-#define OURS "minimax for |u|, this project: rfhe paf design --even"
+#define LEE   "Lee, Lee, No, Kim, ePrint 2020/834; tables released with arXiv 2105.10879"
+#define OURS  "minimax for |u|, this project: rfhe paf design --even"
 
 static const entry catalogue[] = {
     {{"f1g2", "f1 after g2", CHEON, 0}, build_f1g2, 0},
@@ -264,14 +268,21 @@ static const entry catalogue[] = {
     {{"even14", "one even polynomial, degree 14", OURS, 0}, build_even, 14},
     {{"even30", "one even polynomial, degree 30", OURS, 0}, build_even, 30},
     {{"square", "u^2", "CryptoNets, ICML 2016", 1}, build_square, 0},
-    {{"delphi", "0.1992 + 0.5002 u + 0.1997 u^2", "Delphi, USENIX Security 2020 (released code)", 1},
-     build_delphi, 0},
+    {{"delphi", "0.1992 + 0.5002 u + 0.1997 u^2", "Delphi, USENIX Security 2020 (released code)",
+      1},
+     build_delphi,
+     0},
     {{"cubic", "least-squares cubic under N(-1/4, 1)",
-      "closed form; stands for the degree-3 fits of earlier systems", 1}, build_cubic, 0},
-    {{"hermite2", "Hermite projection of ReLU, degree 2", "HerPN of AESPA, arXiv 2201.06699, section 3",
-      1}, build_hermite, 2},
+      "closed form; stands for the degree-3 fits of earlier systems", 1},
+     build_cubic,
+     0},
+    {{"hermite2", "Hermite projection of ReLU, degree 2",
+      "HerPN of AESPA, arXiv 2201.06699, section 3", 1},
+     build_hermite,
+     2},
     {{"hermite4", "Hermite projection of ReLU, degree 4", "closed form under N(0, 1)", 1},
-     build_hermite, 4},
+     build_hermite,
+     4},
 };
 
 const rfhe_paf_form *rfhe_paf_form_at(size_t i)
@@ -305,8 +316,8 @@ rfhe_status rfhe_paf_from_name(rfhe_paf *out, const char *name, rfhe_error *err)
             if (strcmp(catalogue[i].form.name, plain) != 0) { continue; }
             catalogue[i].build(&p, catalogue[i].argument);
             if (reversed && p.kind != RFHE_PAF_SIGN) {
-                return rfhe_fail(err, RFHE_E_ARG, "form '%s' is one polynomial: it has no other order",
-                                 plain);
+                return rfhe_fail(err, RFHE_E_ARG,
+                                 "form '%s' is one polynomial: it has no other order", plain);
             }
             if (reversed) { rfhe_paf_reverse(&p); }
             *out = p;
@@ -316,29 +327,29 @@ rfhe_status rfhe_paf_from_name(rfhe_paf *out, const char *name, rfhe_error *err)
             return rfhe_paf_design_even(out, NULL, even_degree(plain), err);
         }
     }
-    return rfhe_fail(err, RFHE_E_ARG,
-                     "there is no form called '%.60s'; `rfhe paf list` shows them", name);
+    return rfhe_fail(err, RFHE_E_ARG, "there is no form called '%.60s'; `rfhe paf list` shows them",
+                     name);
 }
 
-/* ---- the value itself -------------------------------------------------------------------------------------------- */
+/* ---- the value itself ---- */
 
 rfhe_status rfhe_paf_check(const rfhe_paf *p, rfhe_error *err)
 {
     if (p->kind > RFHE_PAF_GENERAL || p->n_stages < 1 || p->n_stages > RFHE_PAF_MAX_STAGES ||
         (p->kind != RFHE_PAF_SIGN && p->n_stages != 1)) {
-        return rfhe_fail(err, RFHE_E_ARG, "a polynomial of kind %d cannot have %u stages", (int)p->kind,
-                         p->n_stages);
+        return rfhe_fail(err, RFHE_E_ARG, "a polynomial of kind %d cannot have %u stages",
+                         (int)p->kind, p->n_stages);
     }
     for (uint32_t k = 0; k < p->n_stages; k++) {
         const uint32_t least = p->kind == RFHE_PAF_SIGN ? 1 : p->kind == RFHE_PAF_EVEN ? 3 : 2;
         if (p->n_terms[k] < least || p->n_terms[k] > RFHE_PAF_MAX_TERMS) {
-            return rfhe_fail(err, RFHE_E_ARG, "stage %u has %u coefficients, allowed are %u to %d", k,
-                             p->n_terms[k], least, (int)RFHE_PAF_MAX_TERMS);
+            return rfhe_fail(err, RFHE_E_ARG, "stage %u has %u coefficients, allowed are %u to %d",
+                             k, p->n_terms[k], least, (int)RFHE_PAF_MAX_TERMS);
         }
         for (uint32_t j = 0; j < p->n_terms[k]; j++) {
             if (!isfinite(p->coef[k][j])) {
-                return rfhe_fail(err, RFHE_E_ARG, "coefficient %u of stage %u is not a finite number", j,
-                                 k);
+                return rfhe_fail(err, RFHE_E_ARG,
+                                 "coefficient %u of stage %u is not a finite number", j, k);
             }
         }
     }
@@ -359,7 +370,9 @@ uint32_t rfhe_paf_degrees(const rfhe_paf *p, uint32_t degrees[RFHE_PAF_MAX_STAGE
 {
     for (uint32_t k = 0; k < p->n_stages; k++) {
         const uint32_t n = p->n_terms[k];
-        degrees[k] = p->kind == RFHE_PAF_SIGN ? 2 * n - 1 : p->kind == RFHE_PAF_EVEN ? 2 * (n - 2) : n - 1;
+        degrees[k] = p->kind == RFHE_PAF_SIGN   ? 2 * n - 1
+                     : p->kind == RFHE_PAF_EVEN ? 2 * (n - 2)
+                                                : n - 1;
     }
     return p->n_stages;
 }

@@ -23,8 +23,8 @@ static inline V NAME(coef)(const T *c, size_t stride, uint32_t j, bool lane, siz
 #define COEF(table, j) NAME(coef)((table), k->stride, (j), lane, m)
 
 /* y[0] = u, y[i] = the output of stage i. */
-static inline __attribute__((always_inline)) void NAME(stages)(V *y, const rfhe_paf_kparam *k, const T *c,
-                                                                bool lane, size_t m)
+static inline __attribute__((always_inline)) void NAME(stages)(V *y, const rfhe_paf_kparam *k,
+                                                               const T *c, bool lane, size_t m)
 {
     uint32_t base = 0;
 
@@ -40,7 +40,7 @@ static inline __attribute__((always_inline)) void NAME(stages)(V *y, const rfhe_
 
 /* sum c_k T_k(w) and, if slope is not NULL, its derivative by w. */
 static inline __attribute__((always_inline)) V NAME(cheb)(V w, V *slope, const rfhe_paf_kparam *k,
-                                                           const T *c, bool lane, size_t m)
+                                                          const T *c, bool lane, size_t m)
 {
     const V w2 = ADD(w, w);
     V b1 = SET1(0), b2 = b1, d1 = b1, d2 = b1;
@@ -57,8 +57,8 @@ static inline __attribute__((always_inline)) V NAME(cheb)(V w, V *slope, const r
     return FMA(w, b1, SUB(COEF(c, 0), b2));
 }
 
-static inline __attribute__((always_inline)) V NAME(one)(V x, const rfhe_paf_kparam *k, size_t column,
-                                                          bool lane, size_t m)
+static inline __attribute__((always_inline)) V NAME(one)(V x, const rfhe_paf_kparam *k,
+                                                         size_t column, bool lane, size_t m)
 {
     const T *c = (const T *)k->coef + column;
     const V u = MUL(x, COEF((const T *)k->inverse + column, 0));
@@ -78,11 +78,14 @@ static inline __attribute__((always_inline)) V NAME(one)(V x, const rfhe_paf_kpa
 }
 
 /* Adds v to the sums `sum`, W values. */
-static inline void NAME(accumulate)(T *sum, V v) { STORE(sum, ADD(LOAD(sum), v)); }
+static inline void NAME(accumulate)(T *sum, V v)
+{
+    STORE(sum, ADD(LOAD(sum), v));
+}
 
 /* dx of one vector; its shares of the sums go to sum[j * 16 ...]. */
-static inline __attribute__((always_inline)) V NAME(one_grad)(V x, V g, T *sum, const rfhe_paf_kparam *k,
-                                                               size_t column, bool lane, size_t m)
+static inline __attribute__((always_inline)) V
+NAME(one_grad)(V x, V g, T *sum, const rfhe_paf_kparam *k, size_t column, bool lane, size_t m)
 {
     const T *c = (const T *)k->coef + column, *dc = (const T *)k->slope + column;
     const V inverse = COEF((const T *)k->inverse + column, 0), u = MUL(x, inverse);
@@ -107,7 +110,8 @@ static inline __attribute__((always_inline)) V NAME(one_grad)(V x, V g, T *sum, 
             for (uint32_t j = n - 1; j-- > 0;) { v = FMA(v, t, COEF(dc, base + j)); }
             back = MUL(back, v);
         }
-        back = MUL(back, inverse); /* through u = x / scale: du/dx = 1/scale, du/dscale = -u/scale */
+        back =
+            MUL(back, inverse); /* through u = x / scale: du/dx = 1/scale, du/dscale = -u/scale */
         NAME(accumulate)(sum + k->n_coef * 16, SUB(SET1(0), MUL(back, u)));
         return FMA(half, y[k->n_stages], ADD(half, back));
     }
@@ -131,7 +135,8 @@ static inline __attribute__((always_inline)) V NAME(one_grad)(V x, V g, T *sum, 
     return MUL(g, slope);
 }
 
-static void NAME(row)(void *y, const void *x, size_t n, size_t count, size_t stride, const rfhe_paf_kparam *k)
+static void NAME(row)(void *y, const void *x, size_t n, size_t count, size_t stride,
+                      const rfhe_paf_kparam *k)
 {
     for (size_t r = 0; r < count; r++) {
         const S *from = (const S *)x + r * stride;
@@ -158,8 +163,8 @@ static void NAME(flush)(double *grad, size_t gstride, T *sum, uint32_t rows)
     }
 }
 
-static void NAME(row_grad)(void *dx, double *grad, size_t gstride, const void *x, const void *dy, size_t n,
-                           size_t count, size_t stride, const rfhe_paf_kparam *k)
+static void NAME(row_grad)(void *dx, double *grad, size_t gstride, const void *x, const void *dy,
+                           size_t n, size_t count, size_t stride, const rfhe_paf_kparam *k)
 {
     T sum[NAME(MAX_ROWS) * 16];
     size_t added = 0;
@@ -175,7 +180,9 @@ static void NAME(row_grad)(void *dx, double *grad, size_t gstride, const void *x
                 if (left >= W) {
                     PUT(to + at, NAME(one_grad)(GET(from + at), GET(g + at), s, k, 0, false, 0));
                 } else {
-                    PUTN(to + at, NAME(one_grad)(GETN(from + at, left), GETN(g + at, left), s, k, 0, false, 0),
+                    PUTN(to + at,
+                         NAME(one_grad)(GETN(from + at, left), GETN(g + at, left), s, k, 0, false,
+                                        0),
                          left);
                 }
             }
@@ -193,7 +200,8 @@ static void NAME(row_grad)(void *dx, double *grad, size_t gstride, const void *x
     NAME(flush)(grad, gstride, sum, k->n_coef + 1);
 }
 
-static void NAME(lane)(void *y, const void *x, size_t n, size_t count, size_t stride, const rfhe_paf_kparam *k)
+static void NAME(lane)(void *y, const void *x, size_t n, size_t count, size_t stride,
+                       const rfhe_paf_kparam *k)
 {
     for (size_t top = 0; top < count; top += 64) {
         const size_t bottom = top + 64 < count ? top + 64 : count;
@@ -212,8 +220,8 @@ static void NAME(lane)(void *y, const void *x, size_t n, size_t count, size_t st
     }
 }
 
-static void NAME(lane_grad)(void *dx, double *grad, size_t gstride, const void *x, const void *dy, size_t n,
-                            size_t count, size_t stride, const rfhe_paf_kparam *k)
+static void NAME(lane_grad)(void *dx, double *grad, size_t gstride, const void *x, const void *dy,
+                            size_t n, size_t count, size_t stride, const rfhe_paf_kparam *k)
 {
     T sum[NAME(MAX_ROWS) * 16];
 
@@ -229,11 +237,14 @@ static void NAME(lane_grad)(void *dx, double *grad, size_t gstride, const void *
                 if (left == W) {
                     PUT(to, NAME(one_grad)(GET(from), GET(g), sum, k, i, true, 0));
                 } else {
-                    PUTN(to, NAME(one_grad)(GETN(from, left), GETN(g, left), sum, k, i, true, left), left);
+                    PUTN(to, NAME(one_grad)(GETN(from, left), GETN(g, left), sum, k, i, true, left),
+                         left);
                 }
             }
             for (uint32_t j = 0; j <= k->n_coef; j++) {
-                for (size_t l = 0; l < left; l++) { grad[j * gstride + i + l] += (double)sum[j * 16 + l]; }
+                for (size_t l = 0; l < left; l++) {
+                    grad[j * gstride + i + l] += (double)sum[j * 16 + l];
+                }
                 for (size_t l = 0; l < W; l++) { sum[j * 16 + l] = 0; }
             }
         }

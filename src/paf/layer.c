@@ -19,17 +19,20 @@ struct rfhe_paf_layer {
     const rfhe_paf_kernels *kernels;
     rfhe_paf_kparam k; /* column 0 = set 0 */
     int kernel_type;
-    void *table[2];    /* [0] float, [1] double: coef rows, slope rows, scale, inverse */
-    double *sums;      /* [PIECES][n_coef + 1][n_sets] */
+    void *table[2]; /* [0] float, [1] double: coef rows, slope rows, scale, inverse */
+    double *sums;   /* [PIECES][n_coef + 1][n_sets] */
 };
 
 const rfhe_paf_kernels *rfhe_paf_kernels_for(rfhe_isa isa)
 {
     switch (isa) {
-    case RFHE_ISA_AVX512IFMA: return &rfhe_paf_kernels_avx512ifma;
-    case RFHE_ISA_AVX2: return &rfhe_paf_kernels_avx2;
+    case RFHE_ISA_AVX512IFMA:
+        return &rfhe_paf_kernels_avx512ifma;
+    case RFHE_ISA_AVX2:
+        return &rfhe_paf_kernels_avx2;
     case RFHE_ISA_PORTABLE:
-    case RFHE_ISA_COUNT: break;
+    case RFHE_ISA_COUNT:
+        break;
     }
     return &rfhe_paf_kernels_portable;
 }
@@ -83,7 +86,9 @@ static void fill(rfhe_paf_layer *l, const rfhe_paf *p, const double *scale)
         ((double *)l->table[1])[(2 * n + 1) * l->stride + i] = 1 / scale[i];
         worst = fmax(worst, cancellation(&p[i]));
     }
-    l->kernel_type = l->type == RFHE_PAF_DOUBLE ? RFHE_PAF_F64 : worst > 8192 ? RFHE_PAF_F32W : RFHE_PAF_F32;
+    l->kernel_type = l->type == RFHE_PAF_DOUBLE ? RFHE_PAF_F64
+                     : worst > 8192             ? RFHE_PAF_F32W
+                                                : RFHE_PAF_F32;
     if (l->kernel_type == RFHE_PAF_F32) {
         const float *t = l->table[0];
         l->k.coef = t;
@@ -105,24 +110,30 @@ static rfhe_status check(const rfhe_paf *p, const double *scale, size_t n, rfhe_
         const rfhe_status st = rfhe_paf_check(&p[i], err);
         if (st != RFHE_OK) { return st; }
         if (!same_shape(&p[i], &p[0])) {
-            return rfhe_fail(err, RFHE_E_ARG, "the polynomial of channel %zu has another shape than that of channel 0", i);
+            return rfhe_fail(
+                err, RFHE_E_ARG,
+                "the polynomial of channel %zu has another shape than that of channel 0", i);
         }
         if (!(scale[i] > 0 && isfinite(scale[i]))) {
-            return rfhe_fail(err, RFHE_E_ARG, "scale %g of channel %zu is not a positive number", scale[i], i);
+            return rfhe_fail(err, RFHE_E_ARG, "scale %g of channel %zu is not a positive number",
+                             scale[i], i);
         }
     }
     return RFHE_OK;
 }
 
-rfhe_status rfhe_paf_layer_new(rfhe_paf_layer **out, const rfhe_paf *p, const double *scale, size_t n_sets,
-                               rfhe_paf_layout layout, rfhe_paf_type type, rfhe_error *err)
+rfhe_status rfhe_paf_layer_new(rfhe_paf_layer **out, const rfhe_paf *p, const double *scale,
+                               size_t n_sets, rfhe_paf_layout layout, rfhe_paf_type type,
+                               rfhe_error *err)
 {
     rfhe_status st = RFHE_OK;
     rfhe_paf_layer *l = NULL;
 
-    if (n_sets < 1 || layout.channels < 1 || layout.inner < 1 || (n_sets != 1 && n_sets != layout.channels) ||
+    if (n_sets < 1 || layout.channels < 1 || layout.inner < 1 ||
+        (n_sets != 1 && n_sets != layout.channels) ||
         (layout.block > 0 && layout.channels % layout.block != 0)) {
-        return rfhe_fail(err, RFHE_E_ARG, "%zu sets of coefficients do not suit %zu channels in blocks of %zu",
+        return rfhe_fail(err, RFHE_E_ARG,
+                         "%zu sets of coefficients do not suit %zu channels in blocks of %zu",
                          n_sets, layout.channels, layout.block);
     }
     RFHE_TRY(check(p, scale, n_sets, err));
@@ -137,8 +148,10 @@ rfhe_status rfhe_paf_layer_new(rfhe_paf_layer **out, const rfhe_paf *p, const do
     l->n_sets = n_sets;
     l->stride = (n_sets + 15) / 16 * 16;
     l->kernels = rfhe_paf_kernels_for(rfhe_cpu_isa());
-    l->k = (rfhe_paf_kparam){.kind = p[0].kind, .n_stages = p[0].n_stages,
-                             .n_coef = (uint32_t)rfhe_paf_coef_count(&p[0]), .stride = l->stride};
+    l->k = (rfhe_paf_kparam){.kind = p[0].kind,
+                             .n_stages = p[0].n_stages,
+                             .n_coef = (uint32_t)rfhe_paf_coef_count(&p[0]),
+                             .stride = l->stride};
     memcpy(l->k.n_terms, p[0].n_terms, sizeof l->k.n_terms);
     if (p[0].kind == RFHE_PAF_EVEN) { l->k.n_terms[0]--; }
     l->table[0] = rfhe_calloc((2 * l->k.n_coef + 2) * l->stride, sizeof(float));
@@ -165,10 +178,12 @@ void rfhe_paf_layer_free(rfhe_paf_layer *l)
     rfhe_free(l);
 }
 
-rfhe_status rfhe_paf_layer_set(rfhe_paf_layer *l, const rfhe_paf *p, const double *scale, rfhe_error *err)
+rfhe_status rfhe_paf_layer_set(rfhe_paf_layer *l, const rfhe_paf *p, const double *scale,
+                               rfhe_error *err)
 {
     if (!same_shape(p, &l->shape)) {
-        return rfhe_fail(err, RFHE_E_ARG, "the new polynomial has another shape than the activation it is for");
+        return rfhe_fail(err, RFHE_E_ARG,
+                         "the new polynomial has another shape than the activation it is for");
     }
     const rfhe_status st = check(p, scale, l->n_sets, err);
     if (st == RFHE_OK) { fill(l, p, scale); }
@@ -218,21 +233,34 @@ static work cut(const rfhe_paf_layer *l, size_t outer, size_t piece, size_t item
 
     if (l->n_sets == 1) { /* one long run, cut at multiples of RUN */
         const size_t total = outer * c * inner, runs = (total + RUN - 1) / RUN;
-        const size_t lo = rfhe_split(runs, p, piece) * RUN, hi = rfhe_split(runs, p, piece + 1) * RUN;
+        const size_t lo = rfhe_split(runs, p, piece) * RUN,
+                     hi = rfhe_split(runs, p, piece + 1) * RUN;
         if (lo < total) { w = (work){.at = lo, .n = (hi < total ? hi : total) - lo, .count = 1}; }
     } else if (b > 0) { /* item = image in the piece times block of channels */
         const size_t cb = item % (c / b), image = rfhe_split(outer, p, piece) + item / (c / b);
-        w = (work){.lane = true, .at = (image * (c / b) + cb) * inner * b, .n = b, .count = inner, .stride = b,
+        w = (work){.lane = true,
+                   .at = (image * (c / b) + cb) * inner * b,
+                   .n = b,
+                   .count = inner,
+                   .stride = b,
                    .column = cb * b};
     } else if (inner == 1) {
         const size_t tiles = (outer + TILE - 1) / TILE;
-        const size_t lo = rfhe_split(tiles, p, piece) * TILE, hi = rfhe_split(tiles, p, piece + 1) * TILE;
+        const size_t lo = rfhe_split(tiles, p, piece) * TILE,
+                     hi = rfhe_split(tiles, p, piece + 1) * TILE;
         if (lo < outer) {
-            w = (work){.lane = true, .at = lo * c, .n = c, .count = (hi < outer ? hi : outer) - lo, .stride = c};
+            w = (work){.lane = true,
+                       .at = lo * c,
+                       .n = c,
+                       .count = (hi < outer ? hi : outer) - lo,
+                       .stride = c};
         }
     } else { /* item = channel */
         const size_t lo = rfhe_split(outer, p, piece), hi = rfhe_split(outer, p, piece + 1);
-        w = (work){.at = (lo * c + item) * inner, .n = inner, .count = hi - lo, .stride = c * inner,
+        w = (work){.at = (lo * c + item) * inner,
+                   .n = inner,
+                   .count = hi - lo,
+                   .stride = c * inner,
                    .column = item};
     }
     return w;
@@ -248,7 +276,8 @@ static size_t items(const rfhe_paf_layer *l, size_t outer, size_t piece)
 
 /* Runs all work; dx == NULL: forward, from x to y. Pieces are independent, and so are the channels of a piece when each
  * item is a channel of its own. */
-static void run_all(rfhe_paf_layer *l, void *y, const void *x, const void *dy, void *dx, size_t outer)
+static void run_all(rfhe_paf_layer *l, void *y, const void *x, const void *dy, void *dx,
+                    size_t outer)
 {
     const size_t size = l->type == RFHE_PAF_DOUBLE ? sizeof(double) : sizeof(float);
     const size_t per_piece = (l->k.n_coef + 1) * l->n_sets, p = pieces(l, outer);
@@ -257,7 +286,8 @@ static void run_all(rfhe_paf_layer *l, void *y, const void *x, const void *dy, v
 #pragma omp parallel for schedule(static)
     for (size_t task = 0; task < p * groups; task++) {
         const size_t piece = task / groups, group = task % groups;
-        const size_t first = groups > 1 ? group : 0, end = groups > 1 ? group + 1 : items(l, outer, piece);
+        const size_t first = groups > 1 ? group : 0,
+                     end = groups > 1 ? group + 1 : items(l, outer, piece);
         for (size_t i = first; i < end; i++) {
             const work w = cut(l, outer, piece, i);
             const rfhe_paf_kparam k = columns(l, w.column);
@@ -265,12 +295,14 @@ static void run_all(rfhe_paf_layer *l, void *y, const void *x, const void *dy, v
             if (dx == NULL) {
                 rfhe_paf_forward_fn *f =
                     w.lane ? l->kernels->lane[l->kernel_type] : l->kernels->row[l->kernel_type];
-                f((char *)y + w.at * size, (const char *)x + w.at * size, w.n, w.count, w.stride, &k);
+                f((char *)y + w.at * size, (const char *)x + w.at * size, w.n, w.count, w.stride,
+                  &k);
             } else {
-                rfhe_paf_backward_fn *f =
-                    w.lane ? l->kernels->lane_grad[l->kernel_type] : l->kernels->row_grad[l->kernel_type];
+                rfhe_paf_backward_fn *f = w.lane ? l->kernels->lane_grad[l->kernel_type]
+                                                 : l->kernels->row_grad[l->kernel_type];
                 f((char *)dx + w.at * size, l->sums + piece * per_piece + w.column, l->n_sets,
-                  (const char *)x + w.at * size, (const char *)dy + w.at * size, w.n, w.count, w.stride, &k);
+                  (const char *)x + w.at * size, (const char *)dy + w.at * size, w.n, w.count,
+                  w.stride, &k);
             }
         }
     }
@@ -281,8 +313,8 @@ void rfhe_paf_layer_forward(rfhe_paf_layer *l, void *y, const void *x, size_t ou
     run_all(l, y, x, NULL, NULL, outer);
 }
 
-void rfhe_paf_layer_backward(rfhe_paf_layer *l, void *dx, double *dcoef, double *dscale, const void *x,
-                             const void *dy, size_t outer)
+void rfhe_paf_layer_backward(rfhe_paf_layer *l, void *dx, double *dcoef, double *dscale,
+                             const void *x, const void *dy, size_t outer)
 {
     const size_t n = l->k.n_coef, per_piece = (n + 1) * l->n_sets, p = pieces(l, outer);
 
@@ -292,7 +324,9 @@ void rfhe_paf_layer_backward(rfhe_paf_layer *l, void *dx, double *dcoef, double 
         for (size_t i = 0; i < per_piece; i++) { l->sums[i] += l->sums[piece * per_piece + i]; }
     }
     for (size_t set = 0; set < l->n_sets; set++) {
-        for (size_t j = 0; j < n && dcoef != NULL; j++) { dcoef[set * n + j] = l->sums[j * l->n_sets + set]; }
+        for (size_t j = 0; j < n && dcoef != NULL; j++) {
+            dcoef[set * n + j] = l->sums[j * l->n_sets + set];
+        }
         if (dscale != NULL) { dscale[set] = l->sums[n * l->n_sets + set]; }
     }
 }

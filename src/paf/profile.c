@@ -15,7 +15,9 @@ static void grow(rfhe_histogram *h, double reach)
     if (h->range == 0) { h->range = 0x1p-40; }
     while (!(reach < h->range)) {
         uint64_t merged[BINS] = {0};
-        for (int i = 0; i < BINS; i += 2) { merged[HALF / 2 + i / 2] = h->count[i] + h->count[i + 1]; }
+        for (int i = 0; i < BINS; i += 2) {
+            merged[HALF / 2 + i / 2] = h->count[i] + h->count[i + 1];
+        }
         memcpy(h->count, merged, sizeof merged);
         h->range *= 2;
     }
@@ -27,7 +29,8 @@ typedef struct sums {
 } sums;
 
 /* One piece: counts into `count` for the given range, the rest into *s. */
-static void add_piece(uint64_t *count, sums *s, double range, const float *x, size_t n, size_t stride)
+static void add_piece(uint64_t *count, sums *s, double range, const float *x, size_t n,
+                      size_t stride)
 {
     const double per_unit = HALF / range;
 
@@ -105,10 +108,12 @@ void rfhe_histogram_add(rfhe_histogram *h, const float *x, size_t n, size_t stri
     for (size_t p = 0; p < PIECES; p++) { h->n += part[p].n; }
 }
 
-void rfhe_histogram_add_channels(rfhe_histogram *h, const float *x, size_t outer, size_t channels, size_t inner,
-                                 size_t block)
+void rfhe_histogram_add_channels(rfhe_histogram *h, const float *x, size_t outer, size_t channels,
+                                 size_t inner, size_t block)
 {
-    const size_t b = block > 0 ? block : inner == 1 ? channels : 1; /* neighbours of one value in memory */
+    const size_t b = block > 0    ? block
+                     : inner == 1 ? channels
+                                  : 1; /* neighbours of one value in memory */
 
 #pragma omp parallel for schedule(static)
     for (size_t c = 0; c < channels; c++) {
@@ -141,7 +146,10 @@ void rfhe_histogram_merge(rfhe_histogram *into, const rfhe_histogram *from)
     into->sum4 += other.sum4;
 }
 
-double rfhe_histogram_mean(const rfhe_histogram *h) { return h->n > 0 ? h->sum / (double)h->n : 0; }
+double rfhe_histogram_mean(const rfhe_histogram *h)
+{
+    return h->n > 0 ? h->sum / (double)h->n : 0;
+}
 
 double rfhe_histogram_sigma(const rfhe_histogram *h)
 {
@@ -150,7 +158,10 @@ double rfhe_histogram_sigma(const rfhe_histogram *h)
     return h->n > 0 ? sqrt(fmax(h->sum2 / (double)h->n - m * m, 0)) : 0;
 }
 
-double rfhe_histogram_reach(const rfhe_histogram *h) { return h->n > 0 ? fmax(fabs(h->min), fabs(h->max)) : 0; }
+double rfhe_histogram_reach(const rfhe_histogram *h)
+{
+    return h->n > 0 ? fmax(fabs(h->min), fabs(h->max)) : 0;
+}
 
 double rfhe_histogram_abs_quantile(const rfhe_histogram *h, double q)
 {
@@ -158,7 +169,9 @@ double rfhe_histogram_abs_quantile(const rfhe_histogram *h, double q)
 
     for (int i = 0; i < HALF && h->n > 0; i++) {
         seen += h->count[HALF + i] + h->count[HALF - 1 - i];
-        if ((double)seen >= q * (double)h->n) { return fmin((i + 1) * h->range / HALF, rfhe_histogram_reach(h)); }
+        if ((double)seen >= q * (double)h->n) {
+            return fmin((i + 1) * h->range / HALF, rfhe_histogram_reach(h));
+        }
     }
     return rfhe_histogram_reach(h);
 }

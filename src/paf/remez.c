@@ -25,10 +25,10 @@ enum { BITS = 320, MAX_N = RFHE_PAF_MAX_TERMS };
 #define RN MPFR_RNDN
 
 typedef struct exchange {
-    unsigned n, e0, e[MAX_N];            /* powers */
+    unsigned n, e0, e[MAX_N]; /* powers */
     mpfr_t c[MAX_N], x[MAX_N + 1], z[MAX_N], error, a, b;
-    mpfr_t m[MAX_N + 1][MAX_N + 2];      /* the linear system */
-    mpfr_t s, t, u, v;                   /* scratch */
+    mpfr_t m[MAX_N + 1][MAX_N + 2]; /* the linear system */
+    mpfr_t s, t, u, v;              /* scratch */
 } exchange;
 
 /* Every mpfr_t of the structure, for making and ending it. */
@@ -45,8 +45,14 @@ static void each(exchange *w, void (*f)(mpfr_t))
     f(w->error), f(w->a), f(w->b), f(w->s), f(w->t), f(w->u), f(w->v);
 }
 
-static void make(mpfr_t v) { mpfr_init2(v, BITS); }
-static void end(mpfr_t v) { mpfr_clear(v); }
+static void make(mpfr_t v)
+{
+    mpfr_init2(v, BITS);
+}
+static void end(mpfr_t v)
+{
+    mpfr_clear(v);
+}
 
 /* out = x^e0 - p(x), or its derivative. Uses scratch s and t; out is none of them. */
 static void residual(exchange *w, mpfr_t out, const mpfr_t x, bool derived)
@@ -190,7 +196,8 @@ static rfhe_status run_exchange(exchange *w, rfhe_error *err)
             residual(w, w->v, w->x[i], false);
             if (mpfr_cmpabs(w->v, w->u) > 0) { mpfr_abs(w->u, w->v, RN); }
         }
-        mpfr_sub(w->v, w->u, w->error, RN); /* largest error minus levelled error: 0 at the optimum */
+        /* Largest error minus levelled error: 0 at the optimum. */
+        mpfr_sub(w->v, w->u, w->error, RN);
         mpfr_div(w->v, w->v, w->u, RN);
         mpfr_set(w->error, w->u, RN);
         if (mpfr_cmp_d(w->v, 1e-30) < 0) { return RFHE_OK; }
@@ -200,8 +207,9 @@ static rfhe_status run_exchange(exchange *w, rfhe_error *err)
                      mpfr_get_d(w->a, RN), mpfr_get_d(w->b, RN));
 }
 
-static rfhe_status fit_composite(exchange *w, rfhe_paf *p, rfhe_paf_design *info, const uint32_t *degrees,
-                                 size_t n, double epsilon, double top, rfhe_error *err)
+static rfhe_status fit_composite(exchange *w, rfhe_paf *p, rfhe_paf_design *info,
+                                 const uint32_t *degrees, size_t n, double epsilon, double top,
+                                 rfhe_error *err)
 {
     rfhe_status st = RFHE_OK;
 
@@ -246,13 +254,17 @@ static double gap_error(const rfhe_paf *p, double epsilon)
     double a = at - step, b = fmin(at + step, epsilon);
     for (int i = 0; i < 50; i++) {
         const double m1 = a + (b - a) * 0.381966011250105, m2 = a + (b - a) * 0.618033988749895;
-        if (m1 * (1 - rfhe_paf_sign(p, m1)) > m2 * (1 - rfhe_paf_sign(p, m2))) { b = m2; } else { a = m1; }
+        if (m1 * (1 - rfhe_paf_sign(p, m1)) > m2 * (1 - rfhe_paf_sign(p, m2))) {
+            b = m2;
+        } else {
+            a = m1;
+        }
     }
     return fmax(best, a * (1 - rfhe_paf_sign(p, a)) / 2);
 }
 
-rfhe_status rfhe_paf_design_sign(rfhe_paf *out, rfhe_paf_design *info, const uint32_t *degrees, size_t n,
-                                 double epsilon, double top, rfhe_error *err)
+rfhe_status rfhe_paf_design_sign(rfhe_paf *out, rfhe_paf_design *info, const uint32_t *degrees,
+                                 size_t n, double epsilon, double top, rfhe_error *err)
 {
     rfhe_status st = RFHE_OK;
     rfhe_paf p;
@@ -266,8 +278,9 @@ rfhe_status rfhe_paf_design_sign(rfhe_paf *out, rfhe_paf_design *info, const uin
     }
     for (size_t k = 0; k < n; k++) {
         if (degrees[k] % 2 == 0 || degrees[k] < 1 || degrees[k] > 63) {
-            return rfhe_fail(err, RFHE_E_ARG, "degree %u of stage %zu is not an odd number up to 63",
-                             degrees[k], k + 1);
+            return rfhe_fail(err, RFHE_E_ARG,
+                             "degree %u of stage %zu is not an odd number up to 63", degrees[k],
+                             k + 1);
         }
     }
     if (!(epsilon >= 0 && epsilon < top && top <= 1e6 && (epsilon == 0 || epsilon > 1e-12))) {
@@ -284,7 +297,11 @@ rfhe_status rfhe_paf_design_sign(rfhe_paf *out, rfhe_paf_design *info, const uin
         for (int i = 0; i < 44 && hi - lo > 1e-10; i++) {
             const double e = exp((lo + hi) / 2);
             RFHE_TRY(fit_composite(w, &p, &d, degrees, n, e, top, err));
-            if (gap_error(&p, e) < d.error[n - 1] / 2 * top) { lo = log(e); } else { hi = log(e); }
+            if (gap_error(&p, e) < d.error[n - 1] / 2 * top) {
+                lo = log(e);
+            } else {
+                hi = log(e);
+            }
         }
     }
     *out = p;
@@ -296,7 +313,8 @@ done:
     return st;
 }
 
-rfhe_status rfhe_paf_design_even(rfhe_paf *out, rfhe_paf_design *info, uint32_t degree, rfhe_error *err)
+rfhe_status rfhe_paf_design_even(rfhe_paf *out, rfhe_paf_design *info, uint32_t degree,
+                                 rfhe_error *err)
 {
     rfhe_status st = RFHE_OK;
     exchange *w = NULL;

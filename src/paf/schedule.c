@@ -42,14 +42,15 @@ typedef struct known {
 typedef struct builder {
     rfhe_paf_schedule s;
     bool overflow;
-    int v, y;           /* register of v; for odd stages y, so that c v is one product with a constant from y */
-    long double kappa;  /* v = kappa y for odd stages                                                        */
+    int v;             /* register of v */
+    int y;             /* odd stages: register of y, so that c v is one constant product from y */
+    long double kappa; /* odd stages: v = kappa y */
     unsigned n_known;
     known k[MAX_KNOWN];
     unsigned depth_left; /* of the search */
 } builder;
 
-/* ---- emitting steps ---------------------------------------------------------------------------------------------- */
+/* ---- emitting steps ---- */
 
 static int emit(builder *b, rfhe_paf_op op, int a, int c, long double value, unsigned level)
 {
@@ -57,12 +58,15 @@ static int emit(builder *b, rfhe_paf_op op, int a, int c, long double value, uns
         b->overflow = true;
         return 0;
     }
-    b->s.step[b->s.n_steps] = (rfhe_paf_step){.op = op, .a = (uint16_t)a, .b = (uint16_t)c,
-                                              .level = (uint16_t)level, .c = (double)value};
+    b->s.step[b->s.n_steps] = (rfhe_paf_step){
+        .op = op, .a = (uint16_t)a, .b = (uint16_t)c, .level = (uint16_t)level, .c = (double)value};
     return (int)b->s.n_steps++;
 }
 
-static unsigned level(const builder *b, int reg) { return b->s.step[reg].level; }
+static unsigned level(const builder *b, int reg)
+{
+    return b->s.step[reg].level;
+}
 
 static unsigned deeper(const builder *b, int x, int y)
 {
@@ -74,9 +78,15 @@ static int mul(builder *b, int x, int y)
     return emit(b, RFHE_PAF_OP_MUL, x, y, 0, deeper(b, x, y) + 1);
 }
 
-static int add(builder *b, int x, int y) { return emit(b, RFHE_PAF_OP_ADD, x, y, 0, deeper(b, x, y)); }
+static int add(builder *b, int x, int y)
+{
+    return emit(b, RFHE_PAF_OP_ADD, x, y, 0, deeper(b, x, y));
+}
 
-static bool is_free(long double c) { return c == rintl(c) && fabsl(c) <= 8 && c != 0; }
+static bool is_free(long double c)
+{
+    return c == rintl(c) && fabsl(c) <= 8 && c != 0;
+}
 
 static int scale(builder *b, int x, long double c)
 {
@@ -90,7 +100,7 @@ static int add_constant(builder *b, int x, long double c)
     return c == 0 ? x : emit(b, RFHE_PAF_OP_CONST, x, x, c, level(b, x));
 }
 
-/* ---- polynomials ------------------------------------------------------------------------------------------------- */
+/* ---- polynomials ---- */
 
 static long double largest(const series *r)
 {
@@ -107,7 +117,10 @@ static void trim(series *r, long double against)
     if (r->degree == 0 && fabsl(r->c[0]) <= 0x1p-58L * against) { r->c[0] = 0; }
 }
 
-static bool is_zero(const series *r) { return r->degree == 0 && r->c[0] == 0; }
+static bool is_zero(const series *r)
+{
+    return r->degree == 0 && r->c[0] == 0;
+}
 
 /* r += f T_i T_j, for i + j < MAX_R. */
 static void add_product(series *r, long double f, int i, int j)
@@ -119,7 +132,7 @@ static void add_product(series *r, long double f, int i, int j)
     if (r->degree < i + j) { r->degree = i + j; }
 }
 
-/* ---- solving ----------------------------------------------------------------------------------------------------- */
+/* ---- solving ---- */
 
 /* Registers that hold 1 T_n or v: T_n for a power of two n, made on demand from T_(n/2). NONE if too deep. */
 static int chebyshev(builder *b, int n, unsigned target)
@@ -217,7 +230,8 @@ static unsigned long cost(const builder *b, int reg)
             break;
         }
     }
-    return ((count(b, RFHE_PAF_OP_MUL) * 1000UL + plain) * 100 + level(b, reg)) * 1000 + b->s.n_steps;
+    return ((count(b, RFHE_PAF_OP_MUL) * 1000UL + plain) * 100 + level(b, reg)) * 1000 +
+           b->s.n_steps;
 }
 
 static int solve(builder *b, const series *r, bool has_v, unsigned target);
@@ -328,15 +342,16 @@ static int solve(builder *b, const series *r, bool has_v, unsigned target)
         rfhe_free(c.trial);
         return NONE;
     }
-#define TRY(expression)                                  \
-    do {                                                 \
-        *c.trial = *b;                                   \
-        c.trial->depth_left--;                           \
-        judge(&c, (expression));                         \
-        if (c.trial->overflow) { b->overflow = true; }   \
+#define TRY(expression)                                                                            \
+    do {                                                                                           \
+        *c.trial = *b;                                                                             \
+        c.trial->depth_left--;                                                                     \
+        judge(&c, (expression));                                                                   \
+        if (c.trial->overflow) { b->overflow = true; }                                             \
     } while (0)
     TRY(flat(c.trial, r, has_v, target));
-    const bool is_flat = c.reg != NONE && count(c.best, RFHE_PAF_OP_MUL) == count(b, RFHE_PAF_OP_MUL);
+    const bool is_flat =
+        c.reg != NONE && count(c.best, RFHE_PAF_OP_MUL) == count(b, RFHE_PAF_OP_MUL);
     if (!is_flat) { /* a combination without a product cannot be beaten */
         if (has_v) {
             *c.trial = *b;
@@ -352,7 +367,9 @@ static int solve(builder *b, const series *r, bool has_v, unsigned target)
         }
         int top = 1;
         while (2 * top <= r->degree) { top *= 2; }
-        for (int n = top; n >= 1 && (n == top || (4 * n > r->degree && (r->degree <= 8 || r->degree == top))); n /= 2) {
+        for (int n = top;
+             n >= 1 && (n == top || (4 * n > r->degree && (r->degree <= 8 || r->degree == top)));
+             n /= 2) {
             TRY(try_split(c.trial, r, has_v, target, n, true));
             TRY(try_split(c.trial, r, has_v, target, n, false));
         }
@@ -368,7 +385,7 @@ static int solve(builder *b, const series *r, bool has_v, unsigned target)
     return c.reg;
 }
 
-/* ---- stages ------------------------------------------------------------------------------------------------------ */
+/* ---- stages ---- */
 
 /* The polynomial sum c[j] t^j as a series in tau, t = (tau + 1)/2. */
 static series in_tau(const long double *c, int degree)
@@ -458,7 +475,8 @@ static void place_relinearisations(rfhe_paf_schedule *s)
     bool at_once[RFHE_PAF_MAX_STEPS] = {false};
     uint32_t best = relinearise(s, at_once);
 
-    for (uint32_t i = 1; i < s->n_steps; i++) { /* a product that several sums share is better done at once */
+    for (uint32_t i = 1; i < s->n_steps;
+         i++) { /* a product that several sums share is better done at once */
         if (s->step[i].op != RFHE_PAF_OP_MUL) { continue; }
         at_once[i] = true;
         const uint32_t n = relinearise(s, at_once);
@@ -550,7 +568,8 @@ static void merged_attempts(job *j, const series *r, int y, bool with_half, unsi
     }
 }
 
-static rfhe_status schedule(rfhe_paf_schedule *out, const rfhe_paf *p, bool with_half, rfhe_error *err)
+static rfhe_status schedule(rfhe_paf_schedule *out, const rfhe_paf *p, bool with_half,
+                            rfhe_error *err)
 {
     rfhe_status st = RFHE_OK;
     builder *b = NULL;
@@ -599,7 +618,8 @@ static rfhe_status schedule(rfhe_paf_schedule *out, const rfhe_paf *p, bool with
             y = reg;
         }
         merged = true;
-    } else if (p->kind == RFHE_PAF_SIGN) { /* one stage: (u + u P(u))/2 is an even polynomial and u/2 */
+    } else if (p->kind ==
+               RFHE_PAF_SIGN) { /* one stage: (u + u P(u))/2 is an even polynomial and u/2 */
         const int degree = (int)p->n_terms[0];
         for (int i = 1; i <= degree; i++) { c[i] = (long double)p->coef[0][i - 1] / 2; }
         r = in_tau(c, degree);
@@ -674,12 +694,22 @@ double rfhe_paf_schedule_run(const rfhe_paf_schedule *s, double u)
         const rfhe_paf_step *t = &s->step[i];
         const double a = i > 0 ? reg[t->a] : u, b = i > 0 ? reg[t->b] : u;
         switch (t->op) {
-        case RFHE_PAF_OP_INPUT: reg[i] = u; break;
-        case RFHE_PAF_OP_MUL: reg[i] = a * b; break;
+        case RFHE_PAF_OP_INPUT:
+            reg[i] = u;
+            break;
+        case RFHE_PAF_OP_MUL:
+            reg[i] = a * b;
+            break;
         case RFHE_PAF_OP_SCALE:
-        case RFHE_PAF_OP_INT: reg[i] = a * t->c; break;
-        case RFHE_PAF_OP_ADD: reg[i] = a + b; break;
-        case RFHE_PAF_OP_CONST: reg[i] = a + t->c; break;
+        case RFHE_PAF_OP_INT:
+            reg[i] = a * t->c;
+            break;
+        case RFHE_PAF_OP_ADD:
+            reg[i] = a + b;
+            break;
+        case RFHE_PAF_OP_CONST:
+            reg[i] = a + t->c;
+            break;
         }
     }
     return s->out_scale * reg[s->n_steps - 1];

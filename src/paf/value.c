@@ -77,7 +77,9 @@ double rfhe_paf_value_grad(const rfhe_paf *p, double u, double *slope, double *d
     }
     double y[RFHE_PAF_MAX_STAGES + 1], g = u / 2; /* g = df/dy_k on the way back */
     y[0] = u;
-    for (uint32_t k = 0; k < p->n_stages; k++) { y[k + 1] = odd_value(p->coef[k], p->n_terms[k], y[k]); }
+    for (uint32_t k = 0; k < p->n_stages; k++) {
+        y[k + 1] = odd_value(p->coef[k], p->n_terms[k], y[k]);
+    }
     if (dc != NULL) { dc += rfhe_paf_coef_count(p); }
     for (uint32_t k = p->n_stages; k-- > 0;) {
         if (dc != NULL) {
@@ -106,30 +108,43 @@ double rfhe_paf_max(const rfhe_paf *p, double a, double b, double scale, double 
 }
 
 /* Walks a grid and polishes the largest value of g(u) by golden section in its neighbourhood. */
-static double largest(const rfhe_paf *p, double (*g)(const rfhe_paf *p, double u), double lo, double hi,
-                      double *at)
+static double largest(const rfhe_paf *p, double (*g)(const rfhe_paf *p, double u), double lo,
+                      double hi, double *at)
 {
     enum { GRID = 8192 };
     const double golden = 0.6180339887498949;
     double best = -1, where = lo;
 
-    for (int i = 0; i <= GRID; i++) { /* half of the points near 0, where steep forms have their error */
-        const double s = (double)i / GRID, u = lo + (hi - lo) * s * s * (s < 0 ? -1 : 1), v = g(p, u);
+    for (int i = 0; i <= GRID;
+         i++) { /* half of the points near 0, where steep forms have their error */
+        const double s = (double)i / GRID, u = lo + (hi - lo) * s * s * (s < 0 ? -1 : 1),
+                     v = g(p, u);
         if (v > best) { best = v, where = u; }
     }
     const double s = sqrt((where - lo) / (hi - lo));
-    double a = lo + (hi - lo) * pow(fmax(s - 1.0 / GRID, 0), 2), b = lo + (hi - lo) * pow(fmin(s + 1.0 / GRID, 1), 2);
+    double a = lo + (hi - lo) * pow(fmax(s - 1.0 / GRID, 0), 2),
+           b = lo + (hi - lo) * pow(fmin(s + 1.0 / GRID, 1), 2);
     for (int i = 0; i < 60; i++) {
         const double m1 = b - golden * (b - a), m2 = a + golden * (b - a);
-        if (g(p, m1) > g(p, m2)) { b = m2; } else { a = m1; }
+        if (g(p, m1) > g(p, m2)) {
+            b = m2;
+        } else {
+            a = m1;
+        }
     }
     if (g(p, (a + b) / 2) > best) { best = g(p, (a + b) / 2), where = (a + b) / 2; }
     *at = where;
     return best;
 }
 
-static double relu_error(const rfhe_paf *p, double u) { return fabs(rfhe_paf_value(p, u) - fmax(u, 0)); }
-static double sign_error(const rfhe_paf *p, double u) { return fabs(rfhe_paf_sign(p, u) - 1); }
+static double relu_error(const rfhe_paf *p, double u)
+{
+    return fabs(rfhe_paf_value(p, u) - fmax(u, 0));
+}
+static double sign_error(const rfhe_paf *p, double u)
+{
+    return fabs(rfhe_paf_sign(p, u) - 1);
+}
 
 rfhe_paf_error rfhe_paf_measure(const rfhe_paf *p)
 {
@@ -137,7 +152,8 @@ rfhe_paf_error rfhe_paf_measure(const rfhe_paf *p)
     enum { GRID = 20000 };
     rfhe_paf_error e = {0};
     double at = 0, sum = 0, slope = 0;
-    const double right = largest(p, relu_error, 0, 1, &e.at), left = largest(p, relu_error, 0, -1, &at);
+    const double right = largest(p, relu_error, 0, 1, &e.at),
+                 left = largest(p, relu_error, 0, -1, &at);
 
     e.max_relu = right;
     if (left > right) { e.max_relu = left, e.at = at; }
@@ -153,7 +169,9 @@ rfhe_paf_error rfhe_paf_measure(const rfhe_paf *p)
     }
     e.slope0 = 1;
     for (uint32_t k = 0; k < p->n_stages; k++) { e.slope0 *= p->coef[k][0]; }
-    for (int i = 0; i < 7; i++) { e.max_sign[i] = largest(p, sign_error, ldexp(1, -1 - i), 1, &at); }
+    for (int i = 0; i < 7; i++) {
+        e.max_sign[i] = largest(p, sign_error, ldexp(1, -1 - i), 1, &at);
+    }
     for (int i = 0; i < 4; i++) {
         double u = 1;
         while (u < 16 && sign_error(p, u) <= limits[i]) { u += 1e-4; }

@@ -48,8 +48,10 @@ static void list_has_every_documented_key(void **state)
         if (strcmp(json_string_value(json_object_get(form, "name")), "f2g3") == 0) {
             found = true;
             assert_int_equal(json_integer_value(json_object_get(form, "relu_depth")), 6);
-            assert_int_equal(json_integer_value(json_array_get(json_object_get(form, "degrees"), 0)), 7);
-            assert_true(fabs(json_number_value(json_object_get(form, "weighted_error_tuned")) - 0.0511) < 3e-4);
+            assert_int_equal(
+                json_integer_value(json_array_get(json_object_get(form, "degrees"), 0)), 7);
+            assert_true(fabs(json_number_value(json_object_get(form, "weighted_error_tuned")) -
+                             0.0511) < 3e-4);
         }
     }
     assert_true(found);
@@ -100,7 +102,9 @@ static void mistakes_have_their_exit_codes(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         const int code = run(wrong[i].arguments, out);
-        if (code != 2 || strstr(out, wrong[i].says) == NULL) { fail_msg("paf %s: %d %s", wrong[i].arguments, code, out); }
+        if (code != 2 || strstr(out, wrong[i].says) == NULL) {
+            fail_msg("paf %s: %d %s", wrong[i].arguments, code, out);
+        }
     }
     assert_int_not_equal(run("show f9g9", out), 0);
     assert_non_null(strstr(out, "there is no form called 'f9g9'"));

@@ -28,7 +28,9 @@ static void histograms_do_not_depend_on_order_or_team(void **state)
     const unsigned team = rfhe_threads_get();
 
     (void)state;
-    for (size_t i = 0; i < N; i++) { x[i] = (float)(rfhe_rng_normal(&rng) * (i % 1000 == 7 ? 50 : 1)); }
+    for (size_t i = 0; i < N; i++) {
+        x[i] = (float)(rfhe_rng_normal(&rng) * (i % 1000 == 7 ? 50 : 1));
+    }
     x[5] = NAN;
     x[6] = INFINITY;
     x[7] = 64; /* the edge of a power of two belongs to the next range */
@@ -38,9 +40,12 @@ static void histograms_do_not_depend_on_order_or_team(void **state)
     rfhe_histogram_add(&h[1], x, N, 1);
     (void)rfhe_threads_set(team);
     assert_memory_equal(&h[0], &h[1], sizeof *h);
-    for (size_t i = 0; i < N; i += 777) { rfhe_histogram_add(&h[2], y + i, N - i < 777 ? N - i : 777, 1); } /* backwards */
+    for (size_t i = 0; i < N; i += 777) {
+        rfhe_histogram_add(&h[2], y + i, N - i < 777 ? N - i : 777, 1);
+    } /* backwards */
     assert_memory_equal(h[2].count, h[0].count, sizeof h->count);
-    assert_true(h[2].range == h[0].range && h[2].min == h[0].min && h[2].max == h[0].max && h[2].n == h[0].n);
+    assert_true(h[2].range == h[0].range && h[2].min == h[0].min && h[2].max == h[0].max &&
+                h[2].n == h[0].n);
     assert_int_equal(h[0].n, N - 2);
     assert_int_equal(h[0].bad, 2);
     uint64_t total = 0;
@@ -67,7 +72,8 @@ static void moments_extremes_and_quantiles(void **state)
     static rfhe_histogram h;
 
     (void)state;
-    assert_true(rfhe_histogram_sigma(&h) == 0 && rfhe_histogram_reach(&h) == 0 && rfhe_histogram_abs_quantile(&h, 0.5) == 0);
+    assert_true(rfhe_histogram_sigma(&h) == 0 && rfhe_histogram_reach(&h) == 0 &&
+                rfhe_histogram_abs_quantile(&h, 0.5) == 0);
     for (int i = 0; i < N; i++) { x[i] = (float)(-1 + 2.0 * i / (N - 1)); } /* uniform on [-1, 1] */
     rfhe_histogram_add(&h, x, N, 1);
     assert_true(fabs(rfhe_histogram_mean(&h)) < 1e-9);
@@ -131,9 +137,12 @@ static void tuned_errors_are_the_published_ones(void **state)
         const char *name;
         double after[3], before[3]; /* before = 0: not on record */
     } expected[] = {
-        {"even2", {0.1503, 0.2026, 0.3273}, {0}},   {"even4", {0.0940, 0.1378, 0.2128}, {0}},
-        {"even6", {0.0670, 0.1116, 0.1538}, {0}},   {"even8", {0.0511, 0.0874, 0.1336}, {0}},
-        {"even14", {0.0282, 0.0549, 0.0955}, {0}},  {"even16", {0.0242, 0.0486, 0.0846}, {0}},
+        {"even2", {0.1503, 0.2026, 0.3273}, {0}},
+        {"even4", {0.0940, 0.1378, 0.2128}, {0}},
+        {"even6", {0.0670, 0.1116, 0.1538}, {0}},
+        {"even8", {0.0511, 0.0874, 0.1336}, {0}},
+        {"even14", {0.0282, 0.0549, 0.0955}, {0}},
+        {"even16", {0.0242, 0.0486, 0.0846}, {0}},
         {"even30", {0.0112, 0.0252, 0.0500}, {0}},
         {"f1g2", {0.0590, 0.1133, 0.1828}, {0.1018, 0.2309, 0.3904}},
         {"f2g2", {0.0349, 0.0728, 0.1291}, {0.0761, 0.1831, 0.3387}},
@@ -155,9 +164,10 @@ static void tuned_errors_are_the_published_ones(void **state)
             double rms = 0, relative = 0;
             assert_int_equal(rfhe_paf_fit(&p, &r, &h, b, NULL, &err), RFHE_OK);
             const double want = expected[i].after[k], start = expected[i].before[k];
-            if (!(fabs(r.relative_after - want) < 0.0003) || (start > 0 && !(fabs(r.relative_before - start) < 0.0003))) {
-                fail_msg("%s at %g sigma: %.5f before, %.5f after; wanted %.4f and %.4f", expected[i].name, b,
-                         r.relative_before, r.relative_after, start, want);
+            if (!(fabs(r.relative_after - want) < 0.0003) ||
+                (start > 0 && !(fabs(r.relative_before - start) < 0.0003))) {
+                fail_msg("%s at %g sigma: %.5f before, %.5f after; wanted %.4f and %.4f",
+                         expected[i].name, b, r.relative_before, r.relative_after, start, want);
             }
             assert_int_equal(rfhe_paf_fit_error(&rms, &relative, &p, &h, b, NULL, &err), RFHE_OK);
             assert_true(fabs(rms - r.rms_after) < 1e-9 && fabs(relative - r.relative_after) < 1e-9);
@@ -168,7 +178,8 @@ static void tuned_errors_are_the_published_ones(void **state)
 /* No small change of any coefficient improves a fit, and data of no symmetry are fitted as well. */
 static void fits_are_stationary_points(void **state)
 {
-    static const char *const names[] = {"even8", "even30", "cubic", "f1g2", "f2g3", "alpha7", "f1f1g1g1:reversed"};
+    static const char *const names[] = {"even8",  "even30",           "cubic", "f1g2", "f2g3",
+                                        "alpha7", "f1f1g1g1:reversed"};
     static rfhe_histogram h;
     rfhe_rng rng = rfhe_rng_seed(test_seed(), 2);
     static float x[40000];
@@ -190,9 +201,11 @@ static void fits_are_stationary_points(void **state)
                 rfhe_paf_coef_get(&p, flat);
                 flat[j] += side * 1e-3 * (1e-2 + fabs(flat[j]));
                 rfhe_paf_coef_set(&q, flat);
-                assert_int_equal(rfhe_paf_fit_error(&rms, NULL, &q, &h, scale, NULL, NULL), RFHE_OK);
+                assert_int_equal(rfhe_paf_fit_error(&rms, NULL, &q, &h, scale, NULL, NULL),
+                                 RFHE_OK);
                 if (rms < r.rms_after * (1 - 1e-6)) {
-                    fail_msg("%s coefficient %zu: %.12g improves to %.12g", names[i], j, r.rms_after, rms);
+                    fail_msg("%s coefficient %zu: %.12g improves to %.12g", names[i], j,
+                             r.rms_after, rms);
                 }
             }
         }
@@ -211,16 +224,21 @@ static void outliers_stay_finite_and_degenerate_data_do_not_break_fits(void **st
             rfhe_paf p = form(names[i]), q = p;
             rfhe_paf_fit_report r;
             h = (rfhe_histogram){0};
-            for (int k = 0; k < 64; k++) { x[k] = kind == 0 ? 0 : kind == 1 ? -2 : (float)k / 64 - 0.5f; }
+            for (int k = 0; k < 64; k++) {
+                x[k] = kind == 0 ? 0 : kind == 1 ? -2 : (float)k / 64 - 0.5f;
+            }
             if (kind == 2) { x[63] = 1.02f; } /* one value just beyond the scale */
             rfhe_histogram_add(&h, x, 64, 1);
             assert_int_equal(rfhe_paf_fit(&p, &r, &h, kind == 1 ? 2 : 1, NULL, NULL), RFHE_OK);
             assert_int_equal(rfhe_paf_check(&p, NULL), RFHE_OK);
             assert_true(r.rms_after <= r.rms_before * (1 + 1e-9));
             assert_true(kind != 2 || fabs(r.outside - 1.0 / 64) < 1e-12);
-            for (double u = -1; u <= 1; u += 0.01) { assert_true(fabs(rfhe_paf_value(&p, u)) < 30); }
+            for (double u = -1; u <= 1; u += 0.01) {
+                assert_true(fabs(rfhe_paf_value(&p, u)) < 30);
+            }
             /* Without a tail the data alone decide; still no infinities. */
-            assert_int_equal(rfhe_paf_fit(&q, &r, &h, 2, &(rfhe_paf_fit_options){.tail = -1}, NULL), RFHE_OK);
+            assert_int_equal(rfhe_paf_fit(&q, &r, &h, 2, &(rfhe_paf_fit_options){.tail = -1}, NULL),
+                             RFHE_OK);
             assert_int_equal(rfhe_paf_check(&q, NULL), RFHE_OK);
         }
     }
@@ -253,7 +271,8 @@ static void channels_are_fitted_alone_and_fast(void **state)
 
     (void)state;
     for (size_t c = 0; c < C; c++) {
-        const double mean = -0.3 + 0.5 * rfhe_rng_normal(&rng), sigma = 0.3 + 0.7 * rfhe_rng_uniform(&rng);
+        const double mean = -0.3 + 0.5 * rfhe_rng_normal(&rng),
+                     sigma = 0.3 + 0.7 * rfhe_rng_uniform(&rng);
         for (size_t i = 0; i < 2000; i++) { x[i] = (float)(mean + sigma * rfhe_rng_normal(&rng)); }
         rfhe_histogram_add(&h[c], x, 2000, 1);
         rfhe_histogram_merge(&all, &h[c]);
@@ -267,7 +286,8 @@ static void channels_are_fitted_alone_and_fast(void **state)
     assert_memory_equal(&alone, &p[17], sizeof alone);
     alone = form("f1f1g1g1");
     rfhe_paf_fit_report whole;
-    assert_int_equal(rfhe_paf_fit(&alone, &whole, &all, 1.1 * rfhe_histogram_reach(&all), NULL, NULL), RFHE_OK);
+    assert_int_equal(
+        rfhe_paf_fit(&alone, &whole, &all, 1.1 * rfhe_histogram_reach(&all), NULL, NULL), RFHE_OK);
     for (size_t c = 0; c < C; c++) { channel += r[c].rms_after * r[c].rms_after / C; }
     tensor = whole.rms_after;
     assert_true(sqrt(channel) < 0.8 * tensor); /* docs: per channel gains 20 to 45 per cent */
@@ -285,7 +305,9 @@ static void adam_as_published_comes_near_the_exact_fit(void **state)
     static const struct {
         const char *name;
         double start, adam, lm; /* relative RMS errors on record for this set-up, 640 steps */
-    } record[] = {{"f1g2", 0.2321, 0.1208, 0.1142}, {"f2g2", 0.1842, 0.0864, 0.0735}, {"f1f1g1g1", 0.1051, 0.0298, 0.0298}};
+    } record[] = {{"f1g2", 0.2321, 0.1208, 0.1142},
+                  {"f2g2", 0.1842, 0.0864, 0.0735},
+                  {"f1f1g1g1", 0.1051, 0.0298, 0.0298}};
     static float x[N];
     static rfhe_histogram h;
     rfhe_rng rng = rfhe_rng_seed(test_seed(), 4);
@@ -307,8 +329,9 @@ static void adam_as_published_comes_near_the_exact_fit(void **state)
         assert_memory_equal(&a, &again, sizeof a);
         assert_int_equal(rfhe_paf_fit(&b, &r, &h, 8, &no_tail, NULL), RFHE_OK);
         assert_int_equal(rfhe_paf_fit_error(NULL, &adam, &a, &h, 8, &no_tail, NULL), RFHE_OK);
-        print_message("%s: start %.4f adam %.4f exact %.4f (on record %.4f %.4f %.4f)\n", record[i].name,
-                      r.relative_before, adam, r.relative_after, record[i].start, record[i].adam, record[i].lm);
+        print_message("%s: start %.4f adam %.4f exact %.4f (on record %.4f %.4f %.4f)\n",
+                      record[i].name, r.relative_before, adam, r.relative_after, record[i].start,
+                      record[i].adam, record[i].lm);
         assert_true(r.relative_after <= adam * (1 + 1e-6));
         assert_true(adam < 1.25 * record[i].adam && adam < r.relative_before);
         assert_true(fabs(r.relative_after - record[i].lm) < 0.1 * record[i].lm);

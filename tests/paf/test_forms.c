@@ -26,8 +26,11 @@ static void each_reference(void (*f)(char *line))
     size_t size = 0;
     rfhe_error err = {0};
 
-    assert_int_equal(rfhe_file_read(&data, &size, RFHE_SOURCE_DIR "/tests/paf/forms_reference.txt", 1 << 20, &err), 0);
-    for (char *line = (char *)data, *end = NULL; (end = strchr(line, '\n')) != NULL; line = end + 1) {
+    assert_int_equal(rfhe_file_read(&data, &size, RFHE_SOURCE_DIR "/tests/paf/forms_reference.txt",
+                                    1 << 20, &err),
+                     0);
+    for (char *line = (char *)data, *end = NULL; (end = strchr(line, '\n')) != NULL;
+         line = end + 1) {
         *end = '\0';
         if (line[0] != '#') { f(line); }
     }
@@ -58,11 +61,12 @@ static void check_reference(char *line)
         seen_stages++;
     } else if (strcmp(kind, "error") == 0) {
         const rfhe_paf_error e = rfhe_paf_measure(&p);
-        const double max = strtod(rest, &rest), rms = strtod(rest, &rest), slope = strtod(rest, &rest);
+        const double max = strtod(rest, &rest), rms = strtod(rest, &rest),
+                     slope = strtod(rest, &rest);
         if (!(fabs(e.max_relu - max) < 2e-5 * max) || !(fabs(e.rms_relu - rms) < 2e-3 * rms) ||
             !(fabs(e.slope0 - slope) < 1e-5 * slope)) {
-            fail_msg("%s: max %.9g want %.9g, rms %.9g want %.9g, slope %.9g want %.9g", name, e.max_relu, max,
-                     e.rms_relu, rms, e.slope0, slope);
+            fail_msg("%s: max %.9g want %.9g, rms %.9g want %.9g, slope %.9g want %.9g", name,
+                     e.max_relu, max, e.rms_relu, rms, e.slope0, slope);
         }
         seen_errors++;
     }
@@ -84,9 +88,9 @@ static void base_polynomials_have_their_defining_properties(void **state)
 
     (void)state;
     const double *f = p.coef[1];
-    assert_true(fabs(f[0] + f[1] + f[2] - 1) < 1e-15);         /* f2(1) = 1          */
-    assert_true(fabs(f[0] + 3 * f[1] + 5 * f[2]) < 1e-14);     /* f2'(1) = 0         */
-    assert_true(fabs(6 * f[1] + 20 * f[2]) < 1e-14);           /* f2''(1) = 0        */
+    assert_true(fabs(f[0] + f[1] + f[2] - 1) < 1e-15);     /* f2(1) = 1          */
+    assert_true(fabs(f[0] + 3 * f[1] + 5 * f[2]) < 1e-14); /* f2'(1) = 0         */
+    assert_true(fabs(6 * f[1] + 20 * f[2]) < 1e-14);       /* f2''(1) = 0        */
     rfhe_paf g3 = p;
     g3.n_stages = 1;
     for (double u = 0.1912; u <= 1; u += 1e-4) { /* [CKK20]: g3 maps [0.1912, 1] into [0.747, 1] */
@@ -104,13 +108,16 @@ static void value_has_the_right_derivatives(void **state)
     for (size_t i = 0; rfhe_paf_form_at(i) != NULL; i++) {
         const rfhe_paf p = form(rfhe_paf_form_at(i)->name);
         const size_t n = rfhe_paf_coef_count(&p);
-        if (rfhe_paf_measure(&p).slope0 > 200) { continue; } /* differences of alpha11 and beyond are all rounding */
+        if (rfhe_paf_measure(&p).slope0 > 200) {
+            continue;
+        } /* differences of alpha11 and beyond are all rounding */
         double dc[RFHE_PAF_MAX_COEFS], flat[RFHE_PAF_MAX_COEFS], slope = 0;
         for (size_t round = 0; round < test_rounds(10); round++) {
             const double u = 2 * rfhe_rng_uniform(&rng) - 1, h = 1e-6;
             const double f = rfhe_paf_value_grad(&p, u, &slope, dc);
             assert_true(fabs(f - rfhe_paf_value(&p, u)) < 1e-6);
-            const double s = (rfhe_paf_value(&p, u + h * 1e-2) - rfhe_paf_value(&p, u - h * 1e-2)) / (2e-2 * h);
+            const double s =
+                (rfhe_paf_value(&p, u + h * 1e-2) - rfhe_paf_value(&p, u - h * 1e-2)) / (2e-2 * h);
             assert_true(fabs(s - slope) < 2e-3 * (1 + fabs(s)));
             rfhe_paf_coef_get(&p, flat);
             for (size_t j = 0; j < n; j++) {
@@ -124,8 +131,8 @@ static void value_has_the_right_derivatives(void **state)
                 const double numeric = (up - rfhe_paf_value(&q, u)) / (2 * step);
                 flat[j] = keep;
                 if (!(fabs(numeric - dc[j]) < 1e-3 * (1 + fabs(dc[j])))) {
-                    fail_msg("%s u %.17g coefficient %zu: %.9g numeric %.9g", rfhe_paf_form_at(i)->name, u, j, dc[j],
-                             numeric);
+                    fail_msg("%s u %.17g coefficient %zu: %.9g numeric %.9g",
+                             rfhe_paf_form_at(i)->name, u, j, dc[j], numeric);
                 }
             }
         }
@@ -141,8 +148,14 @@ static void max_is_symmetric_and_has_its_derivatives(void **state)
     (void)state;
     assert_true(fabs(m - a) < 3 * 0.0076);
     assert_true(fabs(m - rfhe_paf_max(&p, b, a, 3, NULL, NULL)) < 1e-12);
-    assert_true(fabs((rfhe_paf_max(&p, a + h, b, 3, NULL, NULL) - rfhe_paf_max(&p, a - h, b, 3, NULL, NULL)) / (2 * h) - da) < 1e-6);
-    assert_true(fabs((rfhe_paf_max(&p, a, b + h, 3, NULL, NULL) - rfhe_paf_max(&p, a, b - h, 3, NULL, NULL)) / (2 * h) - db) < 1e-6);
+    assert_true(fabs((rfhe_paf_max(&p, a + h, b, 3, NULL, NULL) -
+                      rfhe_paf_max(&p, a - h, b, 3, NULL, NULL)) /
+                         (2 * h) -
+                     da) < 1e-6);
+    assert_true(fabs((rfhe_paf_max(&p, a, b + h, 3, NULL, NULL) -
+                      rfhe_paf_max(&p, a, b - h, 3, NULL, NULL)) /
+                         (2 * h) -
+                     db) < 1e-6);
 }
 
 /* f(u) in long double, the power sums included: what a schedule is compared with. *size: how large the terms of any
@@ -186,7 +199,8 @@ static void check_schedule(const rfhe_paf *p, const char *what, bool strict)
     for (int i = -500; i <= 500; i++) {
         long double size = 1;
         const double u = i / 500.0, want = (double)exact_value(p, u, &size);
-        const double e = fabs(rfhe_paf_schedule_run(&s, u) - want), e2 = fabs(rfhe_paf_schedule_run(&max, u) + u / 2 - want);
+        const double e = fabs(rfhe_paf_schedule_run(&s, u) - want),
+                     e2 = fabs(rfhe_paf_schedule_run(&max, u) + u / 2 - want);
         worst = fmax(worst, fmax(e, e2) / (strict ? 1 : (double)fmaxl(size, 1)));
     }
     if (!(worst < 1e-12)) { fail_msg("%s: the schedule is off by %.3g", what, worst); }
@@ -197,11 +211,15 @@ static void check_schedule(const rfhe_paf *p, const char *what, bool strict)
         const rfhe_paf_step *t = &s.step[i];
         const unsigned a = s.step[t->a].level, b = s.step[t->b].level, top = a > b ? a : b;
         assert_true(t->a < i && t->b < i);
-        assert_int_equal(t->level, t->op == RFHE_PAF_OP_MUL ? top + 1 : t->op == RFHE_PAF_OP_ADD ? top
-                                   : t->op == RFHE_PAF_OP_SCALE ? a + 1 : a);
+        assert_int_equal(t->level, t->op == RFHE_PAF_OP_MUL     ? top + 1
+                                   : t->op == RFHE_PAF_OP_ADD   ? top
+                                   : t->op == RFHE_PAF_OP_SCALE ? a + 1
+                                                                : a);
         if (t->op == RFHE_PAF_OP_INT) { assert_true(t->c == rint(t->c) && fabs(t->c) <= 8); }
         if (t->op == RFHE_PAF_OP_MUL) { assert_true(!three[t->a] && !three[t->b]); }
-        three[i] = (t->op == RFHE_PAF_OP_MUL || three[t->a] || (t->op == RFHE_PAF_OP_ADD && three[t->b])) && !t->relinearise;
+        three[i] = (t->op == RFHE_PAF_OP_MUL || three[t->a] ||
+                    (t->op == RFHE_PAF_OP_ADD && three[t->b])) &&
+                   !t->relinearise;
         mul += t->op == RFHE_PAF_OP_MUL;
         plain += t->op == RFHE_PAF_OP_SCALE;
         relin += t->relinearise;
@@ -220,11 +238,13 @@ static void schedules_compute_what_they_should_at_the_expected_depth(void **stat
     static const struct {
         const char *name;
         unsigned depth, products;
-    } expected[] = {{"f1g2", 5, 6},     {"f2g2", 6, 7},    {"f2g3", 6, 8},    {"f1f1g1g1", 8, 9}, {"alpha6", 5, 7},
-                    {"alpha7", 6, 9},   {"alpha10", 10, 16}, {"even2", 1, 1},   {"even4", 2, 2},    {"even8", 3, 3},
-                    {"even14", 4, 5},   {"even30", 5, 8},  {"square", 1, 1},  {"delphi", 1, 1},   {"cubic", 2, 2},
-                    {"hermite4", 2, 2}, {"alpha4", 3, 3},  {"alpha5", 4, 5},  {"alpha8", 7, 12},  {"alpha9", 8, 15},
-                    {"alpha11", 11, 20}, {"alpha12", 12, 23}, {"alpha13", 13, 26}, {"alpha14", 14, 30}};
+    } expected[] = {
+        {"f1g2", 5, 6},      {"f2g2", 6, 7},      {"f2g3", 6, 8},      {"f1f1g1g1", 8, 9},
+        {"alpha6", 5, 7},    {"alpha7", 6, 9},    {"alpha10", 10, 16}, {"even2", 1, 1},
+        {"even4", 2, 2},     {"even8", 3, 3},     {"even14", 4, 5},    {"even30", 5, 8},
+        {"square", 1, 1},    {"delphi", 1, 1},    {"cubic", 2, 2},     {"hermite4", 2, 2},
+        {"alpha4", 3, 3},    {"alpha5", 4, 5},    {"alpha8", 7, 12},   {"alpha9", 8, 15},
+        {"alpha11", 11, 20}, {"alpha12", 12, 23}, {"alpha13", 13, 26}, {"alpha14", 14, 30}};
 
     (void)state;
     for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) {
@@ -232,8 +252,8 @@ static void schedules_compute_what_they_should_at_the_expected_depth(void **stat
         rfhe_paf_schedule s;
         assert_int_equal(rfhe_paf_schedule_relu(&s, &p, NULL), RFHE_OK);
         if (s.depth != expected[i].depth || s.products > expected[i].products) {
-            fail_msg("%s: depth %u, %u products; wanted depth %u, at most %u", expected[i].name, s.depth, s.products,
-                     expected[i].depth, expected[i].products);
+            fail_msg("%s: depth %u, %u products; wanted depth %u, at most %u", expected[i].name,
+                     s.depth, s.products, expected[i].depth, expected[i].products);
         }
         check_schedule(&p, expected[i].name, i < 16);
     }
@@ -262,18 +282,22 @@ static void schedules_hold_for_random_polynomials(void **state)
         unsigned want = 0;
         p.n_stages = p.kind == RFHE_PAF_SIGN ? 1 + (uint32_t)rfhe_rng_below(&rng, 4) : 1;
         for (uint32_t k = 0; k < p.n_stages; k++) {
-            p.n_terms[k] = (p.kind == RFHE_PAF_EVEN ? 3 : 2) + (uint32_t)rfhe_rng_below(&rng, p.kind == RFHE_PAF_SIGN ? 5 : 9);
+            p.n_terms[k] = (p.kind == RFHE_PAF_EVEN ? 3 : 2) +
+                           (uint32_t)rfhe_rng_below(&rng, p.kind == RFHE_PAF_SIGN ? 5 : 9);
             double sum = 0;
             for (uint32_t j = 0; j < p.n_terms[k]; j++) {
                 p.coef[k][j] = rfhe_rng_normal(&rng);
                 sum += fabs(p.coef[k][j]);
             }
-            for (uint32_t j = 0; j < p.n_terms[k]; j++) { p.coef[k][j] /= sum; } /* stays in the unit interval */
+            for (uint32_t j = 0; j < p.n_terms[k]; j++) {
+                p.coef[k][j] /= sum;
+            } /* stays in the unit interval */
             unsigned bits = 0;
             while ((1U << bits) < 2 * p.n_terms[k]) { bits++; }
             want += bits;
         }
-        (void)snprintf(what, sizeof what, "round %zu kind %d stages %u", round, (int)p.kind, p.n_stages);
+        (void)snprintf(what, sizeof what, "round %zu kind %d stages %u", round, (int)p.kind,
+                       p.n_stages);
         check_schedule(&p, what, true);
         if (p.kind == RFHE_PAF_SIGN) {
             rfhe_paf_schedule s;
@@ -337,7 +361,11 @@ static void planning_survives_every_failing_allocation(void **state)
         const rfhe_status st = rfhe_paf_schedule_relu(&s, &p, NULL);
         rfhe_mem_fail_at(0);
         assert_int_equal(rfhe_mem_get_stats().current, before);
-        if (st == RFHE_OK) { assert_int_equal(s.depth, good.depth); } else { failures++; }
+        if (st == RFHE_OK) {
+            assert_int_equal(s.depth, good.depth);
+        } else {
+            failures++;
+        }
         if (st != RFHE_OK) { assert_int_equal(st, RFHE_E_NOMEM); }
     }
     assert_true(failures > 3);

@@ -10,8 +10,8 @@
 #include <math.h>
 #include <stdlib.h>
 
-static const char *const names[] = {"f1g2", "f2g3", "f1f1g1g1", "alpha7", "alpha10", "even2", "even8", "even30", "cubic",
-                                    "alpha5"};
+static const char *const names[] = {"f1g2",  "f2g3",  "f1f1g1g1", "alpha7", "alpha10",
+                                    "even2", "even8", "even30",   "cubic",  "alpha5"};
 enum { NAMES = sizeof names / sizeof *names };
 
 static rfhe_paf form(const char *name)
@@ -37,7 +37,8 @@ static void pack(packed *q, const rfhe_paf *p, size_t columns, bool is_float, rf
     const uint32_t n = (uint32_t)rfhe_paf_coef_count(p);
     double flat[RFHE_PAF_MAX_COEFS];
 
-    q->k = (rfhe_paf_kparam){.kind = p->kind, .n_stages = p->n_stages, .n_coef = n, .stride = columns};
+    q->k =
+        (rfhe_paf_kparam){.kind = p->kind, .n_stages = p->n_stages, .n_coef = n, .stride = columns};
     memcpy(q->k.n_terms, p->n_terms, sizeof q->k.n_terms);
     if (p->kind == RFHE_PAF_EVEN) { q->k.n_terms[0]--; }
     for (size_t c = 0; c < columns; c++) {
@@ -70,12 +71,15 @@ static void every_instruction_set_gives_the_bits_of_the_portable_twin(void **sta
     enum { N = 2300 };
     static packed q;
     rfhe_rng rng = rfhe_rng_seed(test_seed(), 1);
-    static const size_t lengths[] = {0, 1, 3, 7, 8, 15, 16, 17, 31, 33, 49, 100, 1023, 1024, 1025, 2200};
-    double *x = rfhe_alloc(N, 8), *g = rfhe_alloc(N, 8), *y = rfhe_alloc(N, 8), *ref = rfhe_alloc(N, 8);
+    static const size_t lengths[] = {0,  1,  3,  7,   8,    15,   16,   17,
+                                     31, 33, 49, 100, 1023, 1024, 1025, 2200};
+    double *x = rfhe_alloc(N, 8), *g = rfhe_alloc(N, 8), *y = rfhe_alloc(N, 8),
+           *ref = rfhe_alloc(N, 8);
 
     (void)state;
     for (int isa = RFHE_ISA_AVX2; isa <= (int)rfhe_cpu_best_isa(); isa++) {
-        const rfhe_paf_kernels *k = rfhe_paf_kernels_for((rfhe_isa)isa), *twin = &rfhe_paf_kernels_portable;
+        const rfhe_paf_kernels *k = rfhe_paf_kernels_for((rfhe_isa)isa),
+                               *twin = &rfhe_paf_kernels_portable;
         assert_int_equal(k->isa, isa);
         for (size_t f = 0; f < NAMES; f++) {
             const rfhe_paf p = form(names[f]);
@@ -139,15 +143,19 @@ static void layers_agree_with_the_scalar_reference(void **state)
         const double scale = 5;
         rfhe_paf_layer *d = NULL, *s = NULL;
         rfhe_error err = {0};
-        assert_int_equal(rfhe_paf_layer_new(&d, &p, &scale, 1, (rfhe_paf_layout){1, N, 0}, RFHE_PAF_DOUBLE, &err), 0);
-        assert_int_equal(rfhe_paf_layer_new(&s, &p, &scale, 1, (rfhe_paf_layout){1, N, 0}, RFHE_PAF_FLOAT, &err), 0);
+        assert_int_equal(rfhe_paf_layer_new(&d, &p, &scale, 1, (rfhe_paf_layout){1, N, 0},
+                                            RFHE_PAF_DOUBLE, &err),
+                         0);
+        assert_int_equal(
+            rfhe_paf_layer_new(&s, &p, &scale, 1, (rfhe_paf_layout){1, N, 0}, RFHE_PAF_FLOAT, &err),
+            0);
         rfhe_paf_layer_forward(d, y, x, 1);
         rfhe_paf_layer_forward(s, yf, xf, 1);
         for (size_t i = 0; i < N; i++) {
             const double want = scale * rfhe_paf_value(&p, x[i] / scale);
             if (!(fabs(y[i] - want) < 1e-7) || !(fabs((double)yf[i] - want) < 3e-3)) {
-                fail_msg("%s at %.17g: double %.17g float %.9g want %.17g", rfhe_paf_form_at(f)->name, x[i], y[i],
-                         (double)yf[i], want);
+                fail_msg("%s at %.17g: double %.17g float %.9g want %.17g",
+                         rfhe_paf_form_at(f)->name, x[i], y[i], (double)yf[i], want);
             }
         }
         rfhe_paf_layer_free(d);
@@ -184,7 +192,9 @@ static void gradients_match_central_differences(void **state)
                 double flat[RFHE_PAF_MAX_COEFS];
                 p[i] = form(names[f]);
                 rfhe_paf_coef_get(&p[i], flat);
-                for (size_t j = 0; j < rfhe_paf_coef_count(&p[i]); j++) { flat[j] *= 1 + 0.02 * rfhe_rng_normal(&rng); }
+                for (size_t j = 0; j < rfhe_paf_coef_count(&p[i]); j++) {
+                    flat[j] *= 1 + 0.02 * rfhe_rng_normal(&rng);
+                }
                 rfhe_paf_coef_set(&p[i], flat);
                 scale[i] = 2 + rfhe_rng_uniform(&rng);
             }
@@ -194,7 +204,9 @@ static void gradients_match_central_differences(void **state)
             }
             rfhe_paf_layer *l = NULL;
             rfhe_error err = {0};
-            assert_int_equal(rfhe_paf_layer_new(&l, p, scale, cases[c].sets, cases[c].layout, RFHE_PAF_DOUBLE, &err), 0);
+            assert_int_equal(rfhe_paf_layer_new(&l, p, scale, cases[c].sets, cases[c].layout,
+                                                RFHE_PAF_DOUBLE, &err),
+                             0);
             rfhe_paf_layer_backward(l, dx, dcoef, dscale, x, g, cases[c].outer);
             const size_t n = rfhe_paf_coef_count(&p[0]);
             for (size_t set = 0; set < cases[c].sets; set++) {
@@ -205,16 +217,21 @@ static void gradients_match_central_differences(void **state)
                         memcpy(q, p, sizeof q);
                         memcpy(s, scale, sizeof s);
                         rfhe_paf_coef_get(&q[set], flat);
-                        if (j < n) { flat[j] += side == 0 ? h : -h; } else { s[set] += side == 0 ? h : -h; }
+                        if (j < n) {
+                            flat[j] += side == 0 ? h : -h;
+                        } else {
+                            s[set] += side == 0 ? h : -h;
+                        }
                         rfhe_paf_coef_set(&q[set], flat);
                         assert_int_equal(rfhe_paf_layer_set(l, q, s, &err), RFHE_OK);
                         value[side] = loss(l, x, g, N, cases[c].outer);
                     }
                     const double numeric = (value[0] - value[1]) / (2 * h);
                     const double got = j < n ? dcoef[set * n + j] : dscale[set];
-                    if (!(fabs(numeric - got) < 2e-6 * (1 + fabs(numeric)) * (1 + fabs(value[0])))) {
-                        fail_msg("%s case %zu set %zu coefficient %zu: analytic %.9g numeric %.9g", names[f], c, set, j,
-                                 got, numeric);
+                    if (!(fabs(numeric - got) <
+                          2e-6 * (1 + fabs(numeric)) * (1 + fabs(value[0])))) {
+                        fail_msg("%s case %zu set %zu coefficient %zu: analytic %.9g numeric %.9g",
+                                 names[f], c, set, j, got, numeric);
                     }
                 }
             }
@@ -227,7 +244,8 @@ static void gradients_match_central_differences(void **state)
                 const double numeric = (up - loss(l, x, g, N, cases[c].outer)) / (2 * h);
                 x[i] = old;
                 if (!(fabs(numeric - dx[i]) < 2e-5 * (1 + fabs(numeric)))) {
-                    fail_msg("%s case %zu x[%zu]: analytic %.9g numeric %.9g", names[f], c, i, dx[i], numeric);
+                    fail_msg("%s case %zu x[%zu]: analytic %.9g numeric %.9g", names[f], c, i,
+                             dx[i], numeric);
                 }
             }
             rfhe_paf_layer_free(l);
@@ -240,7 +258,8 @@ static void gradients_match_central_differences(void **state)
 static void layouts_and_teams_do_not_change_results(void **state)
 {
     enum { B = 5, C = 32, P = 37, N = B * C * P };
-    static float nchw[N], nhwc[N], blocked[N], g1[N], g2[N], g3[N], y1[N], y2[N], y3[N], d1[N], d2[N], d3[N], in_place[N];
+    static float nchw[N], nhwc[N], blocked[N], g1[N], g2[N], g3[N], y1[N], y2[N], y3[N], d1[N],
+        d2[N], d3[N], in_place[N];
     static double c1[C * 40], c2[C * 40], c3[C * 40], c4[C * 40], s1[C], s2[C], s3[C], s4[C];
     rfhe_paf p[C];
     double scale[C];
@@ -266,9 +285,15 @@ static void layouts_and_teams_do_not_change_results(void **state)
             }
         }
     }
-    assert_int_equal(rfhe_paf_layer_new(&a, p, scale, C, (rfhe_paf_layout){C, P, 0}, RFHE_PAF_FLOAT, &err), RFHE_OK);
-    assert_int_equal(rfhe_paf_layer_new(&b, p, scale, C, (rfhe_paf_layout){C, 1, 0}, RFHE_PAF_FLOAT, &err), RFHE_OK);
-    assert_int_equal(rfhe_paf_layer_new(&c, p, scale, C, (rfhe_paf_layout){C, P, 16}, RFHE_PAF_FLOAT, &err), RFHE_OK);
+    assert_int_equal(
+        rfhe_paf_layer_new(&a, p, scale, C, (rfhe_paf_layout){C, P, 0}, RFHE_PAF_FLOAT, &err),
+        RFHE_OK);
+    assert_int_equal(
+        rfhe_paf_layer_new(&b, p, scale, C, (rfhe_paf_layout){C, 1, 0}, RFHE_PAF_FLOAT, &err),
+        RFHE_OK);
+    assert_int_equal(
+        rfhe_paf_layer_new(&c, p, scale, C, (rfhe_paf_layout){C, P, 16}, RFHE_PAF_FLOAT, &err),
+        RFHE_OK);
     rfhe_paf_layer_forward(a, y1, nchw, B);
     rfhe_paf_layer_forward(b, y2, nhwc, B * P);
     rfhe_paf_layer_forward(c, y3, blocked, B);
@@ -286,7 +311,8 @@ static void layouts_and_teams_do_not_change_results(void **state)
         }
     }
     for (size_t i = 0; i < C * rfhe_paf_coef_count(&p[0]); i++) {
-        assert_true(fabs(c1[i] - c2[i]) < 1e-4 * (1 + fabs(c1[i])) && fabs(c1[i] - c3[i]) < 1e-4 * (1 + fabs(c1[i])));
+        assert_true(fabs(c1[i] - c2[i]) < 1e-4 * (1 + fabs(c1[i])) &&
+                    fabs(c1[i] - c3[i]) < 1e-4 * (1 + fabs(c1[i])));
     }
     for (unsigned t = 1; t <= 3; t += 2) {
         (void)rfhe_threads_set(t);
@@ -314,21 +340,25 @@ static void bad_layers_are_refused_with_a_sentence(void **state)
     rfhe_error err = {0};
 
     (void)state;
-    assert_int_equal(rfhe_paf_layer_new(&l, &p, scale, 2, (rfhe_paf_layout){3, 1, 0}, 0, &err), RFHE_E_ARG);
+    assert_int_equal(rfhe_paf_layer_new(&l, &p, scale, 2, (rfhe_paf_layout){3, 1, 0}, 0, &err),
+                     RFHE_E_ARG);
     assert_string_equal(err.text, "2 sets of coefficients do not suit 3 channels in blocks of 0");
     err = (rfhe_error){0};
-    assert_int_equal(rfhe_paf_layer_new(&l, two, scale, 2, (rfhe_paf_layout){2, 1, 0}, 0, &err), RFHE_E_ARG);
+    assert_int_equal(rfhe_paf_layer_new(&l, two, scale, 2, (rfhe_paf_layout){2, 1, 0}, 0, &err),
+                     RFHE_E_ARG);
     assert_non_null(strstr(err.text, "channel 1"));
     err = (rfhe_error){0};
     scale[0] = -1;
-    assert_int_equal(rfhe_paf_layer_new(&l, &p, scale, 1, (rfhe_paf_layout){2, 1, 0}, 0, &err), RFHE_E_ARG);
+    assert_int_equal(rfhe_paf_layer_new(&l, &p, scale, 1, (rfhe_paf_layout){2, 1, 0}, 0, &err),
+                     RFHE_E_ARG);
     assert_non_null(strstr(err.text, "scale -1"));
     assert_null(l);
     scale[0] = 1;
     const size_t before = rfhe_mem_get_stats().current;
     for (size_t n = 1;; n++) {
         rfhe_mem_fail_at(n);
-        const rfhe_status st = rfhe_paf_layer_new(&l, &p, scale, 1, (rfhe_paf_layout){2, 1, 0}, 0, NULL);
+        const rfhe_status st =
+            rfhe_paf_layer_new(&l, &p, scale, 1, (rfhe_paf_layout){2, 1, 0}, 0, NULL);
         rfhe_mem_fail_at(0);
         if (st == RFHE_OK) { break; }
         assert_int_equal(st, RFHE_E_NOMEM);

@@ -14,8 +14,10 @@ static void assert_well_formed(const char *s)
     int depth = 0;
 
     for (; *s != '\0'; s++) {
-        if (*s == '&') { assert_true(strncmp(s, "&lt;", 4) == 0 || strncmp(s, "&gt;", 4) == 0 ||
-                                     strncmp(s, "&amp;", 5) == 0 || strncmp(s, "&quot;", 6) == 0); }
+        if (*s == '&') {
+            assert_true(strncmp(s, "&lt;", 4) == 0 || strncmp(s, "&gt;", 4) == 0 ||
+                        strncmp(s, "&amp;", 5) == 0 || strncmp(s, "&quot;", 6) == 0);
+        }
         if (*s != '<') { continue; }
         const char *end = strchr(s, '>');
         assert_non_null(end);
@@ -39,13 +41,16 @@ static void plots_are_well_formed_and_hold_what_was_asked(void **state)
 {
     const double x[] = {0, 1, 2, 3, 4}, y[] = {1, 10, NAN, 1000, 250}, bars[] = {3, 0, 5, 1, 0};
     const char *const labels[] = {"a<b", NULL, NULL, "R&D", "\"q\""};
-    const rfhe_plot_series line[] = {{.name = "one & <two>", .x = x, .y = y, .n = 5},
-                                     {.name = "other", .style = RFHE_PLOT_DASHED, .x = x, .y = bars, .n = 5}};
-    const rfhe_plot_series points[] = {{.name = "p", .style = RFHE_PLOT_POINTS, .x = x, .y = y, .n = 5, .label = labels}};
+    const rfhe_plot_series line[] = {
+        {.name = "one & <two>", .x = x, .y = y, .n = 5},
+        {.name = "other", .style = RFHE_PLOT_DASHED, .x = x, .y = bars, .n = 5}};
+    const rfhe_plot_series points[] = {
+        {.name = "p", .style = RFHE_PLOT_POINTS, .x = x, .y = y, .n = 5, .label = labels}};
     const rfhe_plot_series steps[] = {{.style = RFHE_PLOT_STEPS, .x = x, .y = bars, .n = 5}};
-    const rfhe_plot panels[] = {{.title = "t", .x_label = "x (s)", .y_label = "y", .series = line, .n_series = 2},
-                                {.series = points, .n_series = 1, .log_y = true},
-                                {.series = steps, .n_series = 1}};
+    const rfhe_plot panels[] = {
+        {.title = "t", .x_label = "x (s)", .y_label = "y", .series = line, .n_series = 2},
+        {.series = points, .n_series = 1, .log_y = true},
+        {.series = steps, .n_series = 1}};
     rfhe_text out = {0};
 
     (void)state;
@@ -54,7 +59,8 @@ static void plots_are_well_formed_and_hold_what_was_asked(void **state)
     assert_well_formed(out.data);
     assert_non_null(strstr(out.data, "one &amp; &lt;two&gt;"));
     assert_non_null(strstr(out.data, "prefers-color-scheme:dark"));
-    assert_non_null(strstr(out.data, "class=\"soft\">1000<")); /* a decade on the logarithmic axis */
+    assert_non_null(
+        strstr(out.data, "class=\"soft\">1000<")); /* a decade on the logarithmic axis */
     assert_non_null(strstr(out.data, "R&amp;D"));
     assert_null(strstr(out.data, "nan"));
     assert_null(strstr(out.data, "inf"));
@@ -71,15 +77,21 @@ static void plots_are_well_formed_and_hold_what_was_asked(void **state)
 
 static void strange_data_draw_something(void **state)
 {
-    const double same[] = {2, 2}, zero[] = {0, 0}, huge[] = {-1e300, 1e300}, bad[] = {NAN, INFINITY}, tiny[] = {1e-12, 3e-12};
+    const double same[] = {2, 2}, zero[] = {0, 0}, huge[] = {-1e300, 1e300},
+                 bad[] = {NAN, INFINITY}, tiny[] = {1e-12, 3e-12};
     const double *const values[] = {same, zero, huge, bad, tiny};
 
     (void)state;
     for (int i = 0; i < 5; i++) {
         for (int style = 0; style < 4; style++) {
             for (int logs = 0; logs < 4; logs++) {
-                const rfhe_plot_series s = {.name = "s", .style = (rfhe_plot_style)style, .x = values[i], .y = values[4 - i], .n = 2};
-                const rfhe_plot p = {.series = &s, .n_series = 1, .log_x = (logs & 1) != 0, .log_y = logs > 1};
+                const rfhe_plot_series s = {.name = "s",
+                                            .style = (rfhe_plot_style)style,
+                                            .x = values[i],
+                                            .y = values[4 - i],
+                                            .n = 2};
+                const rfhe_plot p = {
+                    .series = &s, .n_series = 1, .log_x = (logs & 1) != 0, .log_y = logs > 1};
                 rfhe_text out = {0};
                 rfhe_plot_svg(&out, NULL, NULL, &p, 1, 300, 200);
                 assert_int_equal(rfhe_text_status(&out), RFHE_OK);
