@@ -57,15 +57,15 @@ RFHE_INLINE void forward_pass(uint64_t *x, size_t gap, size_t m, size_t i, int l
     for (size_t j = 0; j < gap; j += 8) {
         __m512i v[16];
         int bound[16];
-#pragma GCC unroll 16
+        RFHE_UNROLL
         for (int e = 0; e < 1 << levels; e++) {
             v[e] = vec_load(x + (size_t)e * gap + j);
             bound[e] = start;
         }
-#pragma GCC unroll 4
+        RFHE_UNROLL
         for (int lv = 0; lv < levels; lv++) {
             const int half = 1 << (levels - 1 - lv);
-#pragma GCC unroll 16
+            RFHE_UNROLL
             for (int e = 0; e < 1 << levels; e++) {
                 if ((e & half) != 0) { continue; }
                 const size_t k = ((m + i) << lv) + (size_t)(e >> (levels - lv));
@@ -73,7 +73,7 @@ RFHE_INLINE void forward_pass(uint64_t *x, size_t gap, size_t m, size_t i, int l
                                   vec_set(t->wp[k]), h, c);
             }
         }
-#pragma GCC unroll 16
+        RFHE_UNROLL
         for (int e = 0; e < 1 << levels; e++) { vec_store(x + (size_t)e * gap + j, v[e]); }
     }
 }
@@ -91,15 +91,15 @@ RFHE_INLINE void forward_64(uint64_t *x, size_t m, size_t i, int h, int start, c
     __m512i v[8];
     int bound[8];
 
-#pragma GCC unroll 8
+    RFHE_UNROLL
     for (int e = 0; e < 8; e++) {
         v[e] = vec_load(x + 8 * e);
         bound[e] = start;
     }
-#pragma GCC unroll 3
+    RFHE_UNROLL
     for (int lv = 0; lv < 3; lv++) {
         const int half = 4 >> lv;
-#pragma GCC unroll 8
+        RFHE_UNROLL
         for (int e = 0; e < 8; e++) {
             if ((e & half) != 0) { continue; }
             const size_t k = ((m + i) << lv) + (size_t)(e >> (3 - lv));
@@ -110,7 +110,7 @@ RFHE_INLINE void forward_64(uint64_t *x, size_t m, size_t i, int h, int start, c
     const uint64_t *w4 = t->w + 8 * (m + i), *wp4 = t->wp + 8 * (m + i);
     const uint64_t *w2 = t->w + 16 * (m + i), *wp2 = t->wp + 16 * (m + i);
     const uint64_t *w1 = t->w + 32 * (m + i), *wp1 = t->wp + 32 * (m + i);
-#pragma GCC unroll 4
+    RFHE_UNROLL
     for (int p = 0; p < 4; p++) {
         int bx = bound[2 * p], by = bound[2 * p + 1];
         __m512i w, wp, a, b;
@@ -217,15 +217,15 @@ RFHE_INLINE void inverse_pass(uint64_t *x, size_t gap, size_t m, size_t i, int l
     for (size_t j = 0; j < gap; j += 8) {
         __m512i v[16];
         int bound[16];
-#pragma GCC unroll 16
+        RFHE_UNROLL
         for (int e = 0; e < 1 << levels; e++) {
             v[e] = vec_load(x + (size_t)e * gap + j);
             bound[e] = start;
         }
-#pragma GCC unroll 4
+        RFHE_UNROLL
         for (int lv = levels - 1; lv >= 0; lv--) {
             const int half = 1 << (levels - 1 - lv);
-#pragma GCC unroll 16
+            RFHE_UNROLL
             for (int e = 0; e < 1 << levels; e++) {
                 if ((e & half) != 0 || (is_last && lv == 0)) { continue; }
                 /* entry of block (i << lv) + (e >> ..) from the far end of stage m << lv */
@@ -236,7 +236,7 @@ RFHE_INLINE void inverse_pass(uint64_t *x, size_t gap, size_t m, size_t i, int l
         }
         if (is_last) {
             const int half = 1 << (levels - 1);
-#pragma GCC unroll 8
+            RFHE_UNROLL
             for (int e = 0; e < half; e++) {
                 if (bound[e] + bound[e + half] > h) {
                     reduce_over(&v[e], &bound[e], 2, c);
@@ -251,7 +251,7 @@ RFHE_INLINE void inverse_pass(uint64_t *x, size_t gap, size_t m, size_t i, int l
                 v[e + half] = vec_shoup(difference, vec_set(t->n_inv_w.w), vec_set(t->n_inv_w.wp), &c->m);
             }
         }
-#pragma GCC unroll 16
+        RFHE_UNROLL
         for (int e = 0; e < 1 << levels; e++) {
             if (!is_last) { reduce_over(&v[e], &bound[e], start, c); }
             vec_store(x + (size_t)e * gap + j, v[e]);
@@ -274,7 +274,7 @@ RFHE_INLINE void inverse_64(uint64_t *x, size_t m, size_t i, int h, int start, c
     const uint64_t *w2 = t->w + 16 * far, *wp2 = t->wp + 16 * far;
     const uint64_t *w1 = t->w + 32 * far, *wp1 = t->wp + 32 * far;
 
-#pragma GCC unroll 4
+    RFHE_UNROLL
     for (int p = 0; p < 4; p++) {
         const __m512i first = vec_load(x + 16 * p), second = vec_load(x + 16 * p + 8);
         int bx = 2, by = 2; /* the contract's range */
@@ -304,10 +304,10 @@ RFHE_INLINE void inverse_64(uint64_t *x, size_t m, size_t i, int h, int start, c
         v[2 * p] = _mm512_shuffle_i64x2(a, b, 0x44);
         v[2 * p + 1] = _mm512_shuffle_i64x2(a, b, 0xee);
     }
-#pragma GCC unroll 3
+    RFHE_UNROLL
     for (int lv = 2; lv >= 0; lv--) {
         const int half = 4 >> lv;
-#pragma GCC unroll 8
+        RFHE_UNROLL
         for (int e = 0; e < 8; e++) {
             if ((e & half) != 0) { continue; }
             const size_t k = ((m << 1) << lv) - 1 - ((i << lv) + (size_t)(e >> (3 - lv)));
@@ -315,7 +315,7 @@ RFHE_INLINE void inverse_64(uint64_t *x, size_t m, size_t i, int h, int start, c
                               h, c);
         }
     }
-#pragma GCC unroll 8
+    RFHE_UNROLL
     for (int e = 0; e < 8; e++) {
         reduce_over(&v[e], &bound[e], start, c);
         vec_store(x + 8 * e, v[e]);
