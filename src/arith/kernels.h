@@ -124,8 +124,8 @@ typedef unsigned rfhe_probe_add_fn(uint64_t *sink, size_t count);
 #define RFHE_KERNEL_LIST_avx512ifma(X)                                                              \
     X(ntt_forward) X(ntt_inverse) X(add) X(sub) X(neg) X(mul) X(mul_add) X(mul_const)               \
     X(mul_add_const) X(add_const) X(mul_shoup) X(mul_add_shoup) X(sub_scale) X(inner)               \
-    X(convert_scale) X(convert_out) X(automorphism_ntt) X(from_i64) X(from_f64) X(sample_uniform)  \
-    X(probe_multiply) X(probe_add)
+    X(convert_scale) X(convert_out) X(automorphism_ntt) X(automorphism_coef) X(from_i64)            \
+    X(from_f64) X(sample_uniform) X(sample_ternary) X(sample_noise) X(probe_multiply) X(probe_add)
 
 #define RFHE_DECLARE(name) rfhe_##name##_fn rfhe_##name##_portable;
 RFHE_KERNEL_LIST_portable(RFHE_DECLARE)
