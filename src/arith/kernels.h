@@ -102,23 +102,30 @@ typedef void rfhe_sample_ternary_fn(int64_t *r, size_t n, const uint8_t *bytes);
  * count up, the next 21 count down.      8 bytes per value, constant time */
 typedef void rfhe_sample_noise_fn(int64_t *r, size_t n, const uint8_t *bytes);
 
+/* For benchmarks only: runs `count` instructions of the kind that this set's products (multiply-adds) or sums are made of,
+ * on registers, independent enough to reach the machine's rate; each works on as many words as the set's registers hold.
+ * Returns the number of words per instruction. *sink receives a value, so that the work is not dropped. */
+typedef unsigned rfhe_probe_multiply_fn(uint64_t *sink, size_t count);
+typedef unsigned rfhe_probe_add_fn(uint64_t *sink, size_t count);
+
 /* Every kernel, once. */
 #define RFHE_KERNEL_LIST(X)                                                                         \
     X(ntt_forward) X(ntt_inverse) X(add) X(sub) X(neg) X(mul) X(mul_add) X(mul_const)               \
     X(mul_add_const) X(add_const) X(mul_shoup) X(mul_add_shoup) X(sub_scale) X(inner)               \
     X(convert_scale) X(convert_out) X(automorphism_ntt) X(automorphism_coef) X(from_i64)            \
-    X(from_f64) X(sample_uniform) X(sample_ternary) X(sample_noise)
+    X(from_f64) X(sample_uniform) X(sample_ternary) X(sample_noise) X(probe_multiply) X(probe_add)
 
 /* Those with a body of their own per instruction set; the rest fall through to the set below. */
 #define RFHE_KERNEL_LIST_portable(X) RFHE_KERNEL_LIST(X)
 #define RFHE_KERNEL_LIST_avx2(X)                                                                    \
     X(ntt_forward) X(ntt_inverse) X(add) X(sub) X(neg) X(mul) X(mul_add) X(mul_const)               \
     X(mul_add_const) X(add_const) X(mul_shoup) X(mul_add_shoup) X(sub_scale) X(inner)               \
-    X(convert_scale) X(convert_out)
+    X(convert_scale) X(convert_out) X(probe_multiply) X(probe_add)
 #define RFHE_KERNEL_LIST_avx512ifma(X)                                                              \
     X(ntt_forward) X(ntt_inverse) X(add) X(sub) X(neg) X(mul) X(mul_add) X(mul_const)               \
     X(mul_add_const) X(add_const) X(mul_shoup) X(mul_add_shoup) X(sub_scale) X(inner)               \
-    X(convert_scale) X(convert_out) X(automorphism_ntt) X(from_i64) X(from_f64) X(sample_uniform)
+    X(convert_scale) X(convert_out) X(automorphism_ntt) X(automorphism_coef) X(from_i64)            \
+    X(from_f64) X(sample_uniform) X(sample_ternary) X(sample_noise) X(probe_multiply) X(probe_add)
 
 #define RFHE_DECLARE(name) rfhe_##name##_fn rfhe_##name##_portable;
 RFHE_KERNEL_LIST_portable(RFHE_DECLARE)

@@ -18,3 +18,23 @@ void rfhe_automorphism_ntt_avx512ifma(uint64_t *r, const uint64_t *a, uint32_t l
         vec_store(r + 8 * (size_t)b, _mm512_permutexvar_epi64(vec_load(order[e >> quarter_bits]), vec_load(from)));
     }
 }
+
+/* The other way round: coefficient k is gathered from j = k/g mod 2n, or minus that of j - n when j >= n. */
+void rfhe_automorphism_coef_avx512ifma(uint64_t *r, const uint64_t *a, uint32_t log2_n, uint32_t g,
+                                       const rfhe_modulus *m)
+{
+    const uint32_t n = UINT32_C(1) << log2_n;
+    const __m512i q = vec_set(m->q);
+    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    const __m256i within = _mm256_set1_epi32((int)(n - 1)), sign = _mm256_set1_epi32((int)n);
+    uint32_t inverse = g; /* correct to three bits; each step doubles them */
+
+    for (int i = 0; i < 4; i++) { inverse *= 2 - g * inverse; }
+    const __m256i step = _mm256_set1_epi32((int)inverse);
+    for (uint32_t k = 0; k < n; k += 8) {
+        const __m256i j = _mm256_mullo_epi32(_mm256_add_epi32(lane, _mm256_set1_epi32((int)k)), step);
+        const __m512i x = _mm512_i32gather_epi64(_mm256_and_si256(j, within), a, 8);
+        const __mmask8 minus = _mm256_test_epi32_mask(j, sign);
+        vec_store(r + k, _mm512_mask_sub_epi64(x, _mm512_mask_test_epi64_mask(minus, x, x), q, x));
+    }
+}

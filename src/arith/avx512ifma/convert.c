@@ -45,7 +45,7 @@ void rfhe_convert_out_avx512ifma(uint64_t *r, const uint64_t *y, const uint64_t 
 
     for (; i + 32 <= n; i += 32) {
         __m512i low[4], high[4];
-#pragma GCC unroll 4
+        RFHE_UNROLL
         for (size_t u = 0; u < 4; u++) {
             const __m512i a = vec_load(v + i + 8 * u);
             low[u] = vec_lo(zero, a, minus);
@@ -55,7 +55,7 @@ void rfhe_convert_out_avx512ifma(uint64_t *r, const uint64_t *y, const uint64_t 
             const size_t end = count - j0 < CHUNK ? count : j0 + CHUNK;
             for (size_t j = j0; j < end; j++) {
                 const __m512i w = vec_set(h[j]);
-#pragma GCC unroll 4
+                RFHE_UNROLL
                 for (size_t u = 0; u < 4; u++) {
                     const __m512i a = vec_load(y + j * n + i + 8 * u);
                     low[u] = vec_lo(low[u], a, w);
@@ -63,10 +63,10 @@ void rfhe_convert_out_avx512ifma(uint64_t *r, const uint64_t *y, const uint64_t 
                 }
             }
             if (end == count) { break; }
-#pragma GCC unroll 4
+            RFHE_UNROLL
             for (size_t u = 0; u < 4; u++) { high[u] = vec_finish(vec_reduce_lazy(high[u], &k), &k); }
         }
-#pragma GCC unroll 4
+        RFHE_UNROLL
         for (size_t u = 0; u < 4; u++) {
             const __m512i s = montgomery(low[u], high[u], q_inv, &k);
             vec_store(r + i + 8 * u, vec_finish(vec_reduce_lazy(s, &k), &k));

@@ -57,15 +57,15 @@ RFHE_INLINE void forward_pass(uint64_t *x, size_t gap, size_t m, size_t i, int l
     for (size_t j = 0; j < gap; j += 8) {
         __m512i v[16];
         int bound[16];
-#pragma GCC unroll 16
+        RFHE_UNROLL
         for (int e = 0; e < 1 << levels; e++) {
             v[e] = vec_load(x + (size_t)e * gap + j);
             bound[e] = start;
         }
-#pragma GCC unroll 4
+        RFHE_UNROLL
         for (int lv = 0; lv < levels; lv++) {
             const int half = 1 << (levels - 1 - lv);
-#pragma GCC unroll 16
+            RFHE_UNROLL
             for (int e = 0; e < 1 << levels; e++) {
                 if ((e & half) != 0) { continue; }
                 const size_t k = ((m + i) << lv) + (size_t)(e >> (levels - lv));
@@ -73,13 +73,24 @@ RFHE_INLINE void forward_pass(uint64_t *x, size_t gap, size_t m, size_t i, int l
                                   vec_set(t->wp[k]), h, c);
             }
         }
-#pragma GCC unroll 16
+        RFHE_UNROLL
         for (int e = 0; e < 1 << levels; e++) { vec_store(x + (size_t)e * gap + j, v[e]); }
     }
 }
 
 /* Lane orders of the exchanges inside a pair of registers A, B; 8 .. 15 name lanes of the second operand. */
 #define LANES(a, b, c, d, e, f, g, h) _mm512_setr_epi64(a, b, c, d, e, f, g, h)
+
+/* Two or four twiddles from memory, each in several lanes. */
+RFHE_INLINE __m512i spread_pair(const uint64_t *w, __m512i order)
+{
+    return _mm512_permutexvar_epi64(order, _mm512_castsi128_si512(_mm_loadu_si128((const void *)w)));
+}
+
+RFHE_INLINE __m512i spread_four(const uint64_t *w, __m512i order)
+{
+    return _mm512_permutexvar_epi64(order, _mm512_castsi256_si512(_mm256_loadu_si256((const void *)w)));
+}
 
 /* The last six levels of the 64 coefficients of block i, stage m = n/64, and the full reduction. */
 RFHE_INLINE void forward_64(uint64_t *x, size_t m, size_t i, int h, int start, const rfhe_ntt_table *t,
@@ -91,15 +102,15 @@ RFHE_INLINE void forward_64(uint64_t *x, size_t m, size_t i, int h, int start, c
     __m512i v[8];
     int bound[8];
 
-#pragma GCC unroll 8
+    RFHE_UNROLL
     for (int e = 0; e < 8; e++) {
         v[e] = vec_load(x + 8 * e);
         bound[e] = start;
     }
-#pragma GCC unroll 3
+    RFHE_UNROLL
     for (int lv = 0; lv < 3; lv++) {
         const int half = 4 >> lv;
-#pragma GCC unroll 8
+        RFHE_UNROLL
         for (int e = 0; e < 8; e++) {
             if ((e & half) != 0) { continue; }
             const size_t k = ((m + i) << lv) + (size_t)(e >> (3 - lv));
@@ -110,40 +121,42 @@ RFHE_INLINE void forward_64(uint64_t *x, size_t m, size_t i, int h, int start, c
     const uint64_t *w4 = t->w + 8 * (m + i), *wp4 = t->wp + 8 * (m + i);
     const uint64_t *w2 = t->w + 16 * (m + i), *wp2 = t->wp + 16 * (m + i);
     const uint64_t *w1 = t->w + 32 * (m + i), *wp1 = t->wp + 32 * (m + i);
-#pragma GCC unroll 4
+    /* Level by level for all four pairs: independent chains side by side keep the ports busy. */
+    __m512i a[4], b[4];
+    RFHE_UNROLL
+    for (int p = 0; p < 4; p++) { /* gap 4: a = A0..3 B0..3, b = A4..7 B4..7 */
+        a[p] = _mm512_shuffle_i64x2(v[2 * p], v[2 * p + 1], 0x44);
+        b[p] = _mm512_shuffle_i64x2(v[2 * p], v[2 * p + 1], 0xee);
+        forward_butterfly(&a[p], &b[p], &bound[2 * p], &bound[2 * p + 1], spread_pair(w4 + 2 * p, spread4),
+                          spread_pair(wp4 + 2 * p, spread4), h, c);
+    }
+    RFHE_UNROLL
+    for (int p = 0; p < 4; p++) { /* gap 2: a = A01 A45 B01 B45, b = A23 A67 B23 B67 */
+        const __m512i u = a[p];
+        a[p] = _mm512_permutex2var_epi64(u, low2, b[p]);
+        b[p] = _mm512_permutex2var_epi64(u, high2, b[p]);
+        forward_butterfly(&a[p], &b[p], &bound[2 * p], &bound[2 * p + 1], spread_four(w2 + 4 * p, spread2),
+                          spread_four(wp2 + 4 * p, spread2), h, c);
+    }
+    RFHE_UNROLL
+    for (int p = 0; p < 4; p++) { /* gap 1: a = A0 A2 A4 A6 B0 B2 B4 B6, b the odd ones */
+        const __m512i u = a[p];
+        a[p] = _mm512_unpacklo_epi64(u, b[p]);
+        b[p] = _mm512_unpackhi_epi64(u, b[p]);
+        forward_butterfly(&a[p], &b[p], &bound[2 * p], &bound[2 * p + 1], vec_load(w1 + 8 * p), vec_load(wp1 + 8 * p),
+                          h, c);
+    }
+    RFHE_UNROLL
     for (int p = 0; p < 4; p++) {
-        int bx = bound[2 * p], by = bound[2 * p + 1];
-        __m512i w, wp, a, b;
-        /* gap 4: a = A0..3 B0..3, b = A4..7 B4..7 */
-        a = _mm512_shuffle_i64x2(v[2 * p], v[2 * p + 1], 0x44);
-        b = _mm512_shuffle_i64x2(v[2 * p], v[2 * p + 1], 0xee);
-        w = _mm512_permutexvar_epi64(
-            spread4, _mm512_castsi128_si512(_mm_loadu_si128((const void *)(w4 + 2 * p))));
-        wp = _mm512_permutexvar_epi64(
-            spread4, _mm512_castsi128_si512(_mm_loadu_si128((const void *)(wp4 + 2 * p))));
-        forward_butterfly(&a, &b, &bx, &by, w, wp, h, c);
-        /* gap 2: x = A01 A45 B01 B45, y = A23 A67 B23 B67 */
-        __m512i u = _mm512_permutex2var_epi64(a, low2, b), z = _mm512_permutex2var_epi64(a, high2, b);
-        w = _mm512_permutexvar_epi64(
-            spread2, _mm512_castsi256_si512(_mm256_loadu_si256((const void *)(w2 + 4 * p))));
-        wp = _mm512_permutexvar_epi64(
-            spread2, _mm512_castsi256_si512(_mm256_loadu_si256((const void *)(wp2 + 4 * p))));
-        forward_butterfly(&u, &z, &bx, &by, w, wp, h, c);
-        /* gap 1: a = A0 A2 A4 A6 B0 B2 B4 B6, b the odd ones */
-        a = _mm512_unpacklo_epi64(u, z);
-        b = _mm512_unpackhi_epi64(u, z);
-        forward_butterfly(&a, &b, &bx, &by, vec_load(w1 + 8 * p), vec_load(wp1 + 8 * p), h, c);
         if (h == 4) {
-            a = vec_once(vec_mask52(a), c->m.two_q);
-            b = vec_once(vec_mask52(b), c->m.two_q);
-            a = vec_once(a, c->m.q);
-            b = vec_once(b, c->m.q);
+            a[p] = vec_once(vec_once(vec_mask52(a[p]), c->m.two_q), c->m.q);
+            b[p] = vec_once(vec_once(vec_mask52(b[p]), c->m.two_q), c->m.q);
         } else {
-            a = vec_finish(vec_reduce_lazy(a, &c->m), &c->m);
-            b = vec_finish(vec_reduce_lazy(b, &c->m), &c->m);
+            a[p] = vec_finish(vec_reduce_lazy(a[p], &c->m), &c->m);
+            b[p] = vec_finish(vec_reduce_lazy(b[p], &c->m), &c->m);
         }
-        vec_store(x + 16 * p, _mm512_permutex2var_epi64(a, first, b));
-        vec_store(x + 16 * p + 8, _mm512_permutex2var_epi64(a, second, b));
+        vec_store(x + 16 * p, _mm512_permutex2var_epi64(a[p], first, b[p]));
+        vec_store(x + 16 * p + 8, _mm512_permutex2var_epi64(a[p], second, b[p]));
     }
 }
 
@@ -217,15 +230,15 @@ RFHE_INLINE void inverse_pass(uint64_t *x, size_t gap, size_t m, size_t i, int l
     for (size_t j = 0; j < gap; j += 8) {
         __m512i v[16];
         int bound[16];
-#pragma GCC unroll 16
+        RFHE_UNROLL
         for (int e = 0; e < 1 << levels; e++) {
             v[e] = vec_load(x + (size_t)e * gap + j);
             bound[e] = start;
         }
-#pragma GCC unroll 4
+        RFHE_UNROLL
         for (int lv = levels - 1; lv >= 0; lv--) {
             const int half = 1 << (levels - 1 - lv);
-#pragma GCC unroll 16
+            RFHE_UNROLL
             for (int e = 0; e < 1 << levels; e++) {
                 if ((e & half) != 0 || (is_last && lv == 0)) { continue; }
                 /* entry of block (i << lv) + (e >> ..) from the far end of stage m << lv */
@@ -236,7 +249,7 @@ RFHE_INLINE void inverse_pass(uint64_t *x, size_t gap, size_t m, size_t i, int l
         }
         if (is_last) {
             const int half = 1 << (levels - 1);
-#pragma GCC unroll 8
+            RFHE_UNROLL
             for (int e = 0; e < half; e++) {
                 if (bound[e] + bound[e + half] > h) {
                     reduce_over(&v[e], &bound[e], 2, c);
@@ -251,7 +264,7 @@ RFHE_INLINE void inverse_pass(uint64_t *x, size_t gap, size_t m, size_t i, int l
                 v[e + half] = vec_shoup(difference, vec_set(t->n_inv_w.w), vec_set(t->n_inv_w.wp), &c->m);
             }
         }
-#pragma GCC unroll 16
+        RFHE_UNROLL
         for (int e = 0; e < 1 << levels; e++) {
             if (!is_last) { reduce_over(&v[e], &bound[e], start, c); }
             vec_store(x + (size_t)e * gap + j, v[e]);
@@ -274,40 +287,42 @@ RFHE_INLINE void inverse_64(uint64_t *x, size_t m, size_t i, int h, int start, c
     const uint64_t *w2 = t->w + 16 * far, *wp2 = t->wp + 16 * far;
     const uint64_t *w1 = t->w + 32 * far, *wp1 = t->wp + 32 * far;
 
-#pragma GCC unroll 4
-    for (int p = 0; p < 4; p++) {
-        const __m512i first = vec_load(x + 16 * p), second = vec_load(x + 16 * p + 8);
-        int bx = 2, by = 2; /* the contract's range */
-        __m512i w, wp;
-        __m512i a = _mm512_permutex2var_epi64(first, even, second), b = _mm512_permutex2var_epi64(first, odd, second);
-        w = _mm512_permutexvar_epi64(turned, vec_load(w1 + 24 - 8 * p));
-        wp = _mm512_permutexvar_epi64(turned, vec_load(wp1 + 24 - 8 * p));
-        inverse_butterfly(&a, &b, &bx, &by, w, wp, h, c);
-        bx = by = bx > by ? bx : by; /* the lanes are mixed now */
-        /* a = A0 A2 A4 A6 B.., b = A1 A3 ..; wanted A01 A45 B01 B45 and A23 A67 B23 B67 */
-        __m512i u = _mm512_unpacklo_epi64(a, b), z = _mm512_unpackhi_epi64(a, b);
-        w = _mm512_permutexvar_epi64(
-            spread2, _mm512_castsi256_si512(_mm256_loadu_si256((const void *)(w2 + 12 - 4 * p))));
-        wp = _mm512_permutexvar_epi64(
-            spread2, _mm512_castsi256_si512(_mm256_loadu_si256((const void *)(wp2 + 12 - 4 * p))));
-        inverse_butterfly(&u, &z, &bx, &by, w, wp, h, c);
-        bx = by = bx > by ? bx : by;
-        /* u = A01 A45 B01 B45, z = A23 A67 B23 B67; wanted A0123 B0123 and A4567 B4567 */
-        a = _mm512_permutex2var_epi64(u, low2, z);
-        b = _mm512_permutex2var_epi64(u, high2, z);
-        w = _mm512_permutexvar_epi64(
-            spread4, _mm512_castsi128_si512(_mm_loadu_si128((const void *)(w4 + 6 - 2 * p))));
-        wp = _mm512_permutexvar_epi64(
-            spread4, _mm512_castsi128_si512(_mm_loadu_si128((const void *)(wp4 + 6 - 2 * p))));
-        inverse_butterfly(&a, &b, &bx, &by, w, wp, h, c);
-        bound[2 * p] = bound[2 * p + 1] = bx > by ? bx : by;
-        v[2 * p] = _mm512_shuffle_i64x2(a, b, 0x44);
-        v[2 * p + 1] = _mm512_shuffle_i64x2(a, b, 0xee);
+    __m512i a[4], b[4];
+    RFHE_UNROLL
+    for (int p = 0; p < 4; p++) { /* gap 1: a = A0 A2 A4 A6 B0 B2 B4 B6, b the odd ones */
+        const __m512i one = vec_load(x + 16 * p), two = vec_load(x + 16 * p + 8);
+        bound[2 * p] = bound[2 * p + 1] = 2; /* the contract's range */
+        a[p] = _mm512_permutex2var_epi64(one, even, two);
+        b[p] = _mm512_permutex2var_epi64(one, odd, two);
+        inverse_butterfly(&a[p], &b[p], &bound[2 * p], &bound[2 * p + 1],
+                          _mm512_permutexvar_epi64(turned, vec_load(w1 + 24 - 8 * p)),
+                          _mm512_permutexvar_epi64(turned, vec_load(wp1 + 24 - 8 * p)), h, c);
+        bound[2 * p + 1] = bound[2 * p]; /* the lanes are mixed from here on */
     }
-#pragma GCC unroll 3
+    RFHE_UNROLL
+    for (int p = 0; p < 4; p++) { /* gap 2: a = A01 A45 B01 B45, b = A23 A67 B23 B67 */
+        const __m512i u = a[p];
+        a[p] = _mm512_unpacklo_epi64(u, b[p]);
+        b[p] = _mm512_unpackhi_epi64(u, b[p]);
+        inverse_butterfly(&a[p], &b[p], &bound[2 * p], &bound[2 * p + 1], spread_four(w2 + 12 - 4 * p, spread2),
+                          spread_four(wp2 + 12 - 4 * p, spread2), h, c);
+        bound[2 * p + 1] = bound[2 * p];
+    }
+    RFHE_UNROLL
+    for (int p = 0; p < 4; p++) { /* gap 4: a = A0..3 B0..3, b = A4..7 B4..7 */
+        const __m512i u = a[p];
+        a[p] = _mm512_permutex2var_epi64(u, low2, b[p]);
+        b[p] = _mm512_permutex2var_epi64(u, high2, b[p]);
+        inverse_butterfly(&a[p], &b[p], &bound[2 * p], &bound[2 * p + 1], spread_pair(w4 + 6 - 2 * p, spread4),
+                          spread_pair(wp4 + 6 - 2 * p, spread4), h, c);
+        bound[2 * p + 1] = bound[2 * p];
+        v[2 * p] = _mm512_shuffle_i64x2(a[p], b[p], 0x44);
+        v[2 * p + 1] = _mm512_shuffle_i64x2(a[p], b[p], 0xee);
+    }
+    RFHE_UNROLL
     for (int lv = 2; lv >= 0; lv--) {
         const int half = 4 >> lv;
-#pragma GCC unroll 8
+        RFHE_UNROLL
         for (int e = 0; e < 8; e++) {
             if ((e & half) != 0) { continue; }
             const size_t k = ((m << 1) << lv) - 1 - ((i << lv) + (size_t)(e >> (3 - lv)));
@@ -315,7 +330,7 @@ RFHE_INLINE void inverse_64(uint64_t *x, size_t m, size_t i, int h, int start, c
                               h, c);
         }
     }
-#pragma GCC unroll 8
+    RFHE_UNROLL
     for (int e = 0; e < 8; e++) {
         reduce_over(&v[e], &bound[e], start, c);
         vec_store(x + 8 * e, v[e]);

@@ -12,6 +12,16 @@
 
 #define RFHE_INLINE static inline __attribute__((always_inline))
 
+/* Loops over registers must be unrolled for the registers to exist. (Under sanitizers speed does not matter, and gcc
+ * complains about annotations of loops that it has taken apart.) */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define RFHE_UNROLL
+#elif defined(__clang__)
+#define RFHE_UNROLL _Pragma("unroll")
+#else
+#define RFHE_UNROLL _Pragma("GCC unroll 16")
+#endif
+
 RFHE_INLINE __m512i vec_set(uint64_t x)
 {
     return _mm512_set1_epi64((long long)x);
