@@ -104,6 +104,7 @@ static rfhe_status fold_concat(fold *f)
         for (size_t i = 0; st == RFHE_OK && i < s->n->n_input; i++) {
             const uint32_t e = rfhe_onnx_input(s, i);
             const rfhe_tensor *t = NULL;
+            if (e == RFHE_ONNX_NO_ENTRY) { return unfit(f); }
             st = rfhe_onnx_constant_of(s->r, e, &t);
             if (st != RFHE_OK) { return st; }
             if (t->shape.rank != 1 || t->count > RFHE_ONNX_MAX_FOLD || count > RFHE_ONNX_MAX_FOLD) { return unfit(f); }

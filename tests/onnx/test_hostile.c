@@ -270,6 +270,33 @@ static void extreme_axes_are_survived(void **state)
     }
 }
 
+/* Found by fuzz_onnx: an omitted input among the parts of a computed shape. */
+static void omitted_inputs_of_computed_shapes_are_refused(void **state)
+{
+    static const char *const ops[] = {"Concat", "Gather", "Slice", "Unsqueeze", "Reshape", "Transpose", "Mul", "Cast",
+                                      "ConstantOfShape", "Squeeze", "Shape"};
+    static const char *const ins[] = {"i - i", "- i", "i - - i", "i", "i - i i i i i", "-", ""};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof ops / sizeof *ops; i++) {
+        for (size_t k = 0; k < sizeof ins / sizeof *ins; k++) {
+            onnx_builder b;
+            rfhe_graph *g = NULL;
+            rfhe_error err = {0};
+            builder_begin(&b, 13);
+            builder_input(&b, "x", 1, 2, (int64_t[]){-1, 4});
+            builder_output(&b, "y");
+            builder_int64s(&b, "i", 1, (int64_t[]){0});
+            builder_node(&b, ops[i], "n", ins[k], "s");
+            builder_node(&b, "Reshape", "r", "x s", "y");
+            const rfhe_status st = builder_read(&b, &g, NULL, &err);
+            if (k == 0 || k == 1 || k > 3) { assert_true(st == RFHE_E_UNSUPPORTED || st == RFHE_E_FORMAT); }
+            rfhe_graph_free(g);
+            builder_end(&b);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -280,6 +307,7 @@ int main(void)
         cmocka_unit_test(many_empty_messages_stay_cheap),
         cmocka_unit_test(one_tensor_cannot_be_multiplied),
         cmocka_unit_test(extreme_axes_are_survived),
+        cmocka_unit_test(omitted_inputs_of_computed_shapes_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
