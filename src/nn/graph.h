@@ -9,6 +9,7 @@
 #ifndef RFHE_NN_GRAPH_H
 #define RFHE_NN_GRAPH_H
 
+#include "nn/activation.h"
 #include "nn/tensor.h"
 
 /* op, ONNX name. Inputs in ONNX order; optional trailing inputs may be missing. */
@@ -33,7 +34,8 @@
     X(PAD, "Pad")                                                                \
     X(SOFTMAX, "Softmax")                                                        \
     X(IDENTITY, "Identity")                                                      \
-    X(DROPOUT, "Dropout")
+    X(DROPOUT, "Dropout")                                                        \
+    X(ACTIVATION, "Activation")        /* x, parameters...: see activation.h    */
 
 typedef enum rfhe_op {
 #define RFHE_OP_ENUM(op, onnx) RFHE_OP_##op,
@@ -105,6 +107,10 @@ typedef union rfhe_attr {
     struct {
         float ratio;
     } dropout; /* identity outside training */
+    struct {
+        const rfhe_activation *kind; /* borrowed, as is user: both must outlive the graph */
+        const void *user;
+    } activation;
 } rfhe_attr;
 
 typedef uint32_t rfhe_value_id;
