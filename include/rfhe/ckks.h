@@ -313,6 +313,54 @@ RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_evaluate(rfhe_ct *out, const rfhe_ct 
                                                     const rfhe_poly_program *p, rfhe_evaluator *ev,
                                                     rfhe_error *err);
 
+/* ---- Linear maps --------------------------------------------------------------------------------------------- */
+
+/* Diagonal k of a matrix on n slots: out[i] = sum over diagonals of re/im[i] * in[(i + index) mod n]. */
+typedef struct rfhe_diagonal {
+    int64_t index;
+    const double *re, *im; /* n numbers each; im may be NULL */
+} rfhe_diagonal;
+
+typedef struct rfhe_linear_options { /* zero = choose for me */
+    double in_scale;  /* scale of the input; 0 = nominal at `level`             */
+    double out_scale; /* scale of the result; 0 = nominal at `level` - 1        */
+    uint32_t baby;    /* baby steps, a power of two; 0 = the fastest choice      */
+    uint32_t special; /* special primes of its keys; 0 = the fastest choice     */
+} rfhe_linear_options;
+
+/* Encodes a matrix by its non-zero diagonals for inputs at `level` (one level is used). Baby-step giant-step with
+ * double hoisting: baby rotations share one decomposition and stay modulo Q P, each giant step divides by P once.
+ * Memory: diagonals * (level + 1 + special) * N * 8 bytes. `opt` may be NULL. n a power of two up to N/2.
+ * RFHE_E_ARG: no diagonals, an index twice, a matrix that does not fit the scale. RFHE_E_DEPTH: level 0. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_linear_map_new(rfhe_linear_map **out, const rfhe_ckks *c,
+                                                       size_t n, const rfhe_diagonal *diagonal,
+                                                       size_t count, uint32_t level,
+                                                       const rfhe_linear_options *opt,
+                                                       rfhe_error *err);
+RFHE_API void rfhe_linear_map_free(rfhe_linear_map *m);
+/* Bytes of the encoded diagonals. */
+RFHE_API size_t rfhe_linear_map_bytes(const rfhe_linear_map *m);
+/* Rotations: with a shared decomposition, and with one of their own. */
+RFHE_API void rfhe_linear_map_rotations(const rfhe_linear_map *m, uint32_t *baby, uint32_t *giant);
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_linear_map_keys(const rfhe_linear_map *m,
+                                                        rfhe_key_list *list, rfhe_error *err);
+/* out = m(a), rescaled; a at the map's level or above. The first use with an evaluator makes room. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_linear(rfhe_ct *out, const rfhe_ct *a,
+                                                  const rfhe_linear_map *m, rfhe_evaluator *ev,
+                                                  rfhe_error *err);
+
+/* ---- Packing of coefficients --------------------------------------------------------------------------------- */
+
+/* Merges `count` = 2^b ciphertexts, of whose coefficients only those at multiples of `count` matter, into ct[0]:
+ * coefficient count*i + o of the result is coefficient count*i of ct[o], everything else cancels. count - 1 key
+ * switches with b keys. The numbers are kept (the factor `count` goes into the scale). All inputs: one level, one
+ * scale, two parts; ct[1..] are overwritten. Source: Chen, Dai, Kim, Song 2021; Kim, Guyot 2023. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_pack(rfhe_ct *const *ct, size_t count, rfhe_evaluator *ev,
+                                                rfhe_error *err);
+/* The keys of a packing of `count` at `level`. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_pack_keys(const rfhe_ckks *c, size_t count, uint32_t level,
+                                                  rfhe_key_list *list, rfhe_error *err);
+
 #ifdef __cplusplus
 }
 #endif
