@@ -361,6 +361,44 @@ RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_pack(rfhe_ct *const *ct, size_t count
 RFHE_API RFHE_MUST_USE rfhe_status rfhe_pack_keys(const rfhe_ckks *c, size_t count, uint32_t level,
                                                   rfhe_key_list *list, rfhe_error *err);
 
+/* ---- Bytes and files (docs/wire-format.md) ------------------------------------------------------------------- */
+
+/* Writers return bytes that the caller frees with rfhe_bytes_free. Readers take any bytes: RFHE_E_FORMAT with one
+ * sentence for what is damaged, cut short, of another kind or made with other parameters; RFHE_E_UNSUPPORTED for a
+ * later version of the format. */
+RFHE_API void rfhe_bytes_free(uint8_t *data);
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_ckks_write(uint8_t **data, size_t *size, const rfhe_ckks *c,
+                                                   rfhe_error *err);
+/* RFHE_E_INSECURE for a set beyond the security table unless accept_insecure. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_ckks_read(rfhe_ckks **out, const void *data, size_t size,
+                                                  bool accept_insecure, rfhe_error *err);
+/* Seeded ciphertexts take half. Parameters must be those it was made with. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_write(uint8_t **data, size_t *size, const rfhe_ct *ct,
+                                                 rfhe_error *err);
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_read(rfhe_ct **out, const rfhe_ckks *c, const void *data,
+                                                size_t size, rfhe_error *err);
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_public_key_write(uint8_t **data, size_t *size,
+                                                         const rfhe_public_key *pk, rfhe_error *err);
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_public_key_read(rfhe_public_key **out, const rfhe_ckks *c,
+                                                        const void *data, size_t size,
+                                                        rfhe_error *err);
+/* Secret keys go to files of mode 0600 only; a loaded key draws new randomness of its own. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_secret_key_save(const char *path, const rfhe_secret_key *sk,
+                                                        rfhe_error *err);
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_secret_key_load(rfhe_secret_key **out, const rfhe_ckks *c,
+                                                        const char *path, rfhe_error *err);
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_secret_key_parse(rfhe_secret_key **out, const rfhe_ckks *c,
+                                                         const void *data, size_t size,
+                                                         rfhe_error *err);
+/* Streamed to a file (half the size of memory: uniform halves are seeds), read through a mapping. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_eval_keys_save(const char *path, const rfhe_eval_keys *k,
+                                                       rfhe_error *err);
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_eval_keys_load(rfhe_eval_keys **out, const rfhe_ckks *c,
+                                                       const char *path, rfhe_error *err);
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_eval_keys_parse(rfhe_eval_keys **out, const rfhe_ckks *c,
+                                                        const void *data, size_t size,
+                                                        rfhe_error *err);
+
 #ifdef __cplusplus
 }
 #endif

@@ -64,6 +64,10 @@ struct rfhe_ckks {
     const rfhe_kernels *k;
 };
 
+/* Parameters from explicit primes and scales (a file's), checked like any others. */
+RFHE_MUST_USE rfhe_status rfhe_ckks_from_primes(rfhe_ckks **out, uint32_t log2_n, const uint64_t *prime, uint32_t n_q,
+                                                uint32_t n_p, const double *scale, bool accept_insecure,
+                                                rfhe_error *err);
 /* Another owner of the same parameters; returns `c`. */
 rfhe_ckks *rfhe_ckks_share(const rfhe_ckks *c);
 static inline bool rfhe_ckks_same(const rfhe_ckks *a, const rfhe_ckks *b)

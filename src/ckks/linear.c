@@ -265,7 +265,7 @@ static void row_sums(const rfhe_evaluator *ev, const rfhe_linear_map *m, const r
     uint64_t *const t0 = babies + (size_t)2 * m->babies * n, *const t1 = t0 + n;
     const uint64_t *digit[RFHE_CKKS_MAX_DIGITS], *d[MAX_BABY], *x0[MAX_BABY], *x1[MAX_BABY];
 
-    digits_of_row(ev, g, level, r, true, digit);
+    if (m->babies > 1 || m->baby[0] != 0) { digits_of_row(ev, g, level, r, true, digit); }
     for (uint32_t b = 0; b < m->babies; b++) {
         uint64_t *const b0 = babies + (size_t)2 * b * n, *const b1 = b0 + n;
         if (m->baby[b] == 0) { /* P x itself, which is 0 modulo the special primes */
@@ -338,7 +338,10 @@ rfhe_status rfhe_ct_linear(rfhe_ct *out, const rfhe_ct *a, const rfhe_linear_map
     RFHE_TRY(rfhe_ct_reserve(out, level - 1, 2, err));
     uint64_t *const babies = ev->wide, *const sums = babies + ev->threads * per_thread, *const x = sums + sums_words;
 
-    rfhe_decompose(ev, g, rfhe_ct_limb(a, 1, 0), level, false, NULL, NULL);
+    /* Without a rotation there is nothing to switch, and perhaps no key and no room for digits. */
+    if (m->babies > 1 || m->baby[0] != 0) {
+        rfhe_decompose(ev, g, rfhe_ct_limb(a, 1, 0), level, false, NULL, NULL);
+    }
 #pragma omp parallel for schedule(dynamic) num_threads(ev->threads)
     for (uint32_t r = 0; r < rows; r++) {
         row_sums(ev, m, a, baby_key, r, babies + (size_t)omp_get_thread_num() * per_thread, sums);
