@@ -303,10 +303,11 @@ typedef struct rfhe_poly_info {
 RFHE_API rfhe_poly_info rfhe_poly_program_info(const rfhe_poly_program *p);
 /* The same program on a number. */
 RFHE_API double rfhe_poly_program_value(const rfhe_poly_program *p, double x);
-/* Adds the relinearisation key that an evaluation from `level` needs. */
+/* Adds the relinearisation keys with which an evaluation from `level` is fastest: one for each number of special primes
+ * that is the best choice at some level of its way. Any one key for `level` would do. */
 RFHE_API RFHE_MUST_USE rfhe_status rfhe_poly_program_keys(const rfhe_poly_program *p,
-                                                          uint32_t level, rfhe_key_list *list,
-                                                          rfhe_error *err);
+                                                          const rfhe_ckks *c, uint32_t level,
+                                                          rfhe_key_list *list, rfhe_error *err);
 /* out = program(a), `depth` levels lower. RFHE_E_DEPTH when a has too few. The first evaluation with an evaluator makes
  * room for the registers; later ones allocate nothing. The bound of `a` decides the error estimate only. */
 RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_evaluate(rfhe_ct *out, const rfhe_ct *a,

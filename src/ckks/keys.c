@@ -11,6 +11,7 @@
 
 #include "base/mem.h"
 #include "ckks/keys.h"
+#include "ckks/secret.h"
 
 static rfhe_status no_memory(rfhe_error *err, const char *what)
 {
@@ -19,7 +20,10 @@ static rfhe_status no_memory(rfhe_error *err, const char *what)
 
 void rfhe_small_to_limb(const rfhe_ckks *c, uint64_t *limb, const int64_t *coef, uint32_t prime)
 {
-    c->k->from_i64(limb, coef, c->n, &c->m[prime]);
+    const uint64_t q = c->m[prime].q;
+
+    /* Branch-free: the sign bit, spread over the word, selects q. */
+    for (size_t i = 0; i < c->n; i++) { limb[i] = (uint64_t)coef[i] + ((uint64_t)(coef[i] >> 63) & q); }
     c->k->ntt_forward(limb, &c->ntt[prime]);
 }
 
@@ -108,6 +112,7 @@ void rfhe_next_seeds(rfhe_secret_key *sk, rfhe_seed *public_seed, rfhe_seed *noi
 {
     rfhe_seed_derive(public_seed, &sk->seed, RFHE_PURPOSE_SEED, sk->counter, 1);
     rfhe_seed_derive(noise_seed, &sk->seed, RFHE_PURPOSE_SEED, sk->counter, 2);
+    RFHE_PUBLIC(public_seed, sizeof *public_seed);
     sk->counter++;
 }
 
