@@ -303,15 +303,102 @@ typedef struct rfhe_poly_info {
 RFHE_API rfhe_poly_info rfhe_poly_program_info(const rfhe_poly_program *p);
 /* The same program on a number. */
 RFHE_API double rfhe_poly_program_value(const rfhe_poly_program *p, double x);
-/* Adds the relinearisation key that an evaluation from `level` needs. */
+/* Adds the relinearisation keys with which an evaluation from `level` is fastest: one for each number of special primes
+ * that is the best choice at some level of its way. Any one key for `level` would do. */
 RFHE_API RFHE_MUST_USE rfhe_status rfhe_poly_program_keys(const rfhe_poly_program *p,
-                                                          uint32_t level, rfhe_key_list *list,
-                                                          rfhe_error *err);
+                                                          const rfhe_ckks *c, uint32_t level,
+                                                          rfhe_key_list *list, rfhe_error *err);
 /* out = program(a), `depth` levels lower. RFHE_E_DEPTH when a has too few. The first evaluation with an evaluator makes
  * room for the registers; later ones allocate nothing. The bound of `a` decides the error estimate only. */
 RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_evaluate(rfhe_ct *out, const rfhe_ct *a,
                                                     const rfhe_poly_program *p, rfhe_evaluator *ev,
                                                     rfhe_error *err);
+
+/* ---- Linear maps --------------------------------------------------------------------------------------------- */
+
+/* Diagonal k of a matrix on n slots: out[i] = sum over diagonals of re/im[i] * in[(i + index) mod n]. */
+typedef struct rfhe_diagonal {
+    int64_t index;
+    const double *re, *im; /* n numbers each; im may be NULL */
+} rfhe_diagonal;
+
+typedef struct rfhe_linear_options { /* zero = choose for me */
+    double in_scale;  /* scale of the input; 0 = nominal at `level`             */
+    double out_scale; /* scale of the result; 0 = nominal at `level` - 1        */
+    uint32_t baby;    /* baby steps, a power of two; 0 = the fastest choice      */
+    uint32_t special; /* special primes of its keys; 0 = the fastest choice     */
+} rfhe_linear_options;
+
+/* Encodes a matrix by its non-zero diagonals for inputs at `level` (one level is used). Baby-step giant-step with
+ * double hoisting: baby rotations share one decomposition and stay modulo Q P, each giant step divides by P once.
+ * Memory: diagonals * (level + 1 + special) * N * 8 bytes. `opt` may be NULL. n a power of two up to N/2.
+ * RFHE_E_ARG: no diagonals, an index twice, a matrix that does not fit the scale. RFHE_E_DEPTH: level 0. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_linear_map_new(rfhe_linear_map **out, const rfhe_ckks *c,
+                                                       size_t n, const rfhe_diagonal *diagonal,
+                                                       size_t count, uint32_t level,
+                                                       const rfhe_linear_options *opt,
+                                                       rfhe_error *err);
+RFHE_API void rfhe_linear_map_free(rfhe_linear_map *m);
+/* Bytes of the encoded diagonals. */
+RFHE_API size_t rfhe_linear_map_bytes(const rfhe_linear_map *m);
+/* Rotations: with a shared decomposition, and with one of their own. */
+RFHE_API void rfhe_linear_map_rotations(const rfhe_linear_map *m, uint32_t *baby, uint32_t *giant);
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_linear_map_keys(const rfhe_linear_map *m,
+                                                        rfhe_key_list *list, rfhe_error *err);
+/* out = m(a), rescaled; a at the map's level or above. The first use with an evaluator makes room. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_linear(rfhe_ct *out, const rfhe_ct *a,
+                                                  const rfhe_linear_map *m, rfhe_evaluator *ev,
+                                                  rfhe_error *err);
+
+/* ---- Packing of coefficients --------------------------------------------------------------------------------- */
+
+/* Merges `count` = 2^b ciphertexts, of whose coefficients only those at multiples of `count` matter, into ct[0]:
+ * coefficient count*i + o of the result is coefficient count*i of ct[o], everything else cancels. count - 1 key
+ * switches with b keys. The numbers are kept (the factor `count` goes into the scale). All inputs: one level, one
+ * scale, two parts; ct[1..] are overwritten. Source: Chen, Dai, Kim, Song 2021; Kim, Guyot 2023. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_pack(rfhe_ct *const *ct, size_t count, rfhe_evaluator *ev,
+                                                rfhe_error *err);
+/* The keys of a packing of `count` at `level`. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_pack_keys(const rfhe_ckks *c, size_t count, uint32_t level,
+                                                  rfhe_key_list *list, rfhe_error *err);
+
+/* ---- Bytes and files (docs/wire-format.md) ------------------------------------------------------------------- */
+
+/* Writers return bytes that the caller frees with rfhe_bytes_free. Readers take any bytes: RFHE_E_FORMAT with one
+ * sentence for what is damaged, cut short, of another kind or made with other parameters; RFHE_E_UNSUPPORTED for a
+ * later version of the format. */
+RFHE_API void rfhe_bytes_free(uint8_t *data);
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_ckks_write(uint8_t **data, size_t *size, const rfhe_ckks *c,
+                                                   rfhe_error *err);
+/* RFHE_E_INSECURE for a set beyond the security table unless accept_insecure. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_ckks_read(rfhe_ckks **out, const void *data, size_t size,
+                                                  bool accept_insecure, rfhe_error *err);
+/* Seeded ciphertexts take half. Parameters must be those it was made with. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_write(uint8_t **data, size_t *size, const rfhe_ct *ct,
+                                                 rfhe_error *err);
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_read(rfhe_ct **out, const rfhe_ckks *c, const void *data,
+                                                size_t size, rfhe_error *err);
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_public_key_write(uint8_t **data, size_t *size,
+                                                         const rfhe_public_key *pk, rfhe_error *err);
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_public_key_read(rfhe_public_key **out, const rfhe_ckks *c,
+                                                        const void *data, size_t size,
+                                                        rfhe_error *err);
+/* Secret keys go to files of mode 0600 only; a loaded key draws new randomness of its own. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_secret_key_save(const char *path, const rfhe_secret_key *sk,
+                                                        rfhe_error *err);
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_secret_key_load(rfhe_secret_key **out, const rfhe_ckks *c,
+                                                        const char *path, rfhe_error *err);
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_secret_key_parse(rfhe_secret_key **out, const rfhe_ckks *c,
+                                                         const void *data, size_t size,
+                                                         rfhe_error *err);
+/* Streamed to a file (half the size of memory: uniform halves are seeds), read through a mapping. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_eval_keys_save(const char *path, const rfhe_eval_keys *k,
+                                                       rfhe_error *err);
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_eval_keys_load(rfhe_eval_keys **out, const rfhe_ckks *c,
+                                                       const char *path, rfhe_error *err);
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_eval_keys_parse(rfhe_eval_keys **out, const rfhe_ckks *c,
+                                                        const void *data, size_t size,
+                                                        rfhe_error *err);
 
 #ifdef __cplusplus
 }

@@ -11,6 +11,7 @@
 
 #include "base/mem.h"
 #include "ckks/keys.h"
+#include "ckks/secret.h"
 
 static rfhe_status no_memory(rfhe_error *err, const char *what)
 {
@@ -19,7 +20,10 @@ static rfhe_status no_memory(rfhe_error *err, const char *what)
 
 void rfhe_small_to_limb(const rfhe_ckks *c, uint64_t *limb, const int64_t *coef, uint32_t prime)
 {
-    c->k->from_i64(limb, coef, c->n, &c->m[prime]);
+    const uint64_t q = c->m[prime].q;
+
+    /* Branch-free: the sign bit, spread over the word, selects q. */
+    for (size_t i = 0; i < c->n; i++) { limb[i] = (uint64_t)coef[i] + ((uint64_t)(coef[i] >> 63) & q); }
     c->k->ntt_forward(limb, &c->ntt[prime]);
 }
 
@@ -40,7 +44,7 @@ rfhe_status rfhe_secret_key_from_coeffs(rfhe_secret_key **out, const rfhe_ckks *
     }
     RFHE_TRY(rfhe_seed_fresh(&sk->seed, err));
     for (size_t i = 0; i < c->n; i++) { sk->coef[i] = (int8_t)coef[i]; }
-#pragma omp parallel for schedule(dynamic)
+#pragma omp parallel for schedule(dynamic) if (c->n >= RFHE_PARALLEL_FROM)
     for (uint32_t i = 0; i < all; i++) { rfhe_small_to_limb(c, sk->s + (size_t)i * c->n, coef, i); }
     *out = sk;
     sk = NULL;
@@ -108,6 +112,7 @@ void rfhe_next_seeds(rfhe_secret_key *sk, rfhe_seed *public_seed, rfhe_seed *noi
 {
     rfhe_seed_derive(public_seed, &sk->seed, RFHE_PURPOSE_SEED, sk->counter, 1);
     rfhe_seed_derive(noise_seed, &sk->seed, RFHE_PURPOSE_SEED, sk->counter, 2);
+    RFHE_PUBLIC(public_seed, sizeof *public_seed);
     sk->counter++;
 }
 
@@ -136,7 +141,7 @@ rfhe_status rfhe_public_key_new(rfhe_public_key **out, const rfhe_secret_key *sk
     rfhe_stream_error(&stream, c->k, e, n);
     rfhe_stream_close(&stream);
     rfhe_seed_wipe(&noise);
-#pragma omp parallel for schedule(dynamic)
+#pragma omp parallel for schedule(dynamic) if (c->n >= RFHE_PARALLEL_FROM)
     for (uint32_t i = 0; i < c->n_q; i++) {
         uint64_t *const a = pk->a + (size_t)i * n, *const b = pk->b + (size_t)i * n;
         rfhe_uniform_limb(c, a, &pk->seed, 0, i);
@@ -182,7 +187,7 @@ void rfhe_key_expand(rfhe_key *k, const rfhe_ckks *c)
 {
     const uint32_t rows = rfhe_key_rows(k);
 
-#pragma omp parallel for schedule(dynamic) collapse(2)
+#pragma omp parallel for schedule(dynamic) collapse(2) if (c->n >= RFHE_PARALLEL_FROM)
     for (uint32_t d = 0; d < k->digits; d++) {
         for (uint32_t r = 0; r < rows; r++) {
             rfhe_uniform_limb(c, rfhe_key_limb(k, d, r, 1, c->n), &k->seed, d, row_prime(c, k, r));
@@ -209,7 +214,7 @@ rfhe_status rfhe_key_make(rfhe_key *k, const rfhe_ckks *c, const uint64_t *from,
     }
     rfhe_seed_wipe(&noise);
     rfhe_key_expand(k, c);
-#pragma omp parallel for schedule(dynamic) collapse(2)
+#pragma omp parallel for schedule(dynamic) collapse(2) if (c->n >= RFHE_PARALLEL_FROM)
     for (uint32_t d = 0; d < k->digits; d++) {
         for (uint32_t r = 0; r < rows; r++) {
             const uint32_t prime = row_prime(c, k, r);
@@ -353,7 +358,7 @@ rfhe_status rfhe_eval_keys_new(rfhe_eval_keys **out, const rfhe_secret_key *sk, 
         RFHE_TRY(rfhe_key_allocate(key, c, err));
         const bool is_relin = key->element == RFHE_ELEMENT_RELIN;
         const uint32_t inverse = is_relin ? 0 : invert_element(c, key->element);
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (c->n >= RFHE_PARALLEL_FROM)
         for (uint32_t p = 0; p < all; p++) {
             uint64_t *const limb = other + (size_t)p * n;
             const uint64_t *const s = sk->s + (size_t)p * n;
