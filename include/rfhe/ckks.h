@@ -117,12 +117,14 @@ RFHE_API RFHE_MUST_USE rfhe_status rfhe_public_key_new(rfhe_public_key **out,
 RFHE_API void rfhe_public_key_free(rfhe_public_key *pk);
 
 /* A key that is wanted: a Galois element and the highest level at which it will be used.
- *   element   RFHE_ELEMENT_RELIN for relinearisation, else odd in [3, 2N): rfhe_element_rotate, rfhe_element_conjugate
+ *   element   odd in [3, 2N): rfhe_element_rotate, rfhe_element_conjugate; or one of the RFHE_ELEMENT constants
  *   special   special primes the key uses, fewer primes = smaller key and more digits; 0 = the fastest choice */
 typedef struct rfhe_key_want {
     uint32_t element, level, special;
 } rfhe_key_want;
-enum { RFHE_ELEMENT_RELIN = 0 };
+/* Elements that are no automorphisms: relinearisation; from the dense secret to a sparse one that is drawn anew for
+ * every set of keys (level 0 and one special prime only), and back. The last two must come from one list. */
+enum { RFHE_ELEMENT_RELIN = 0, RFHE_ELEMENT_ENCAPSULATE = 2, RFHE_ELEMENT_RELEASE = 4 };
 
 /* The element of a rotation of the slots by `by` to the left (slot i receives slot i + by), any sign. */
 RFHE_API uint32_t rfhe_element_rotate(const rfhe_ckks *c, int64_t by);
@@ -361,6 +363,73 @@ RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_pack(rfhe_ct *const *ct, size_t count
 /* The keys of a packing of `count` at `level`. */
 RFHE_API RFHE_MUST_USE rfhe_status rfhe_pack_keys(const rfhe_ckks *c, size_t count, uint32_t level,
                                                   rfhe_key_list *list, rfhe_error *err);
+
+/* ---- Refresh (bootstrapping) --------------------------------------------------------------------------------- */
+
+/* Gives levels back to an exhausted ciphertext, SlotsToCoeffs first:
+ *
+ *   slots, level s  --to_coeffs-->  coefficients, level s - f  --(work on coefficients)-->  coefficients, level 0
+ *   coefficients, level 0  --raise-->  slots, level r
+ *
+ * to_coeffs moves slot j to coefficient gap * rev(j) (gap = N / 2 / slots, rev reverses log2 slots bits; an imaginary
+ * part goes N/2 further); raise brings coefficient gap * rev(j) to slot j, so that the two together are the identity.
+ * In between, the polynomial may be worked on as such: convolutions, packings (rfhe_ct_pack).
+ *
+ * Chain of the parameters, bottom first: q_0; whatever is wanted for the work on coefficients; f primes for to_coeffs;
+ * the user's levels; the levels of the modular reduction; g primes of CoeffsToSlots. The message of a ciphertext at
+ * level 0 must stay within |x| <= 1 (times `bound`); the relative error of the idea is (2 pi bound scale_0/q_0)^2 / 6.
+ * No secret is needed: all keys come from rfhe_refresh_keys. Immutable once made. */
+typedef struct rfhe_refresh rfhe_refresh;
+
+enum { RFHE_REFRESH_MAX_FACTORS = 8 };
+
+typedef struct rfhe_refresh_options { /* zero = choose for me */
+    uint32_t log2_slots;         /* slots in use; 0 = all, N/2                                                     */
+    bool complex_slots;          /* both halves of the coefficients: two modular reductions                        */
+    uint32_t to_coeffs_level;    /* level s of the input of to_coeffs; 0 = the level that raise returns            */
+    uint32_t to_coeffs_factors;  /* f, 1 .. 8; 0 = 2                                                               */
+    uint32_t to_slots_factors;   /* g, 1 .. 8; 0 = 3                                                               */
+    uint32_t doublings;          /* of the angle; 0 = 3                                                            */
+    double reduction_error;      /* largest error of the polynomial, relative to q_0; 0 = 2^-28                    */
+    double bound;                /* largest |number| in a coefficient; 0 = 1                                       */
+} rfhe_refresh_options;
+
+typedef struct rfhe_refresh_info {
+    uint32_t slots, to_coeffs_level, to_coeffs_out_level, raise_level; /* raise_level = r: levels to work with */
+    uint32_t degree, doublings, reduction_levels, k; /* of the modular reduction: |integer| <= k         */
+    double log2_failure;      /* of one refresh, all coefficients together: at most -128                 */
+    double log2_encapsulation; /* modulus of the encapsulation key, for the security table               */
+    uint32_t rotations, products; /* key switches of raise + to_coeffs: rotations and conjugations; relinearisations */
+    size_t plain_bytes;       /* encoded diagonals in memory */
+} rfhe_refresh_info;
+
+/* RFHE_E_ARG, RFHE_E_DEPTH (the chain is too short), RFHE_E_INSECURE (encapsulation), RFHE_E_NOMEM. `opt` may be NULL. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_refresh_new(rfhe_refresh **out, const rfhe_ckks *c,
+                                                    const rfhe_refresh_options *opt, rfhe_error *err);
+RFHE_API void rfhe_refresh_free(rfhe_refresh *r);
+RFHE_API rfhe_refresh_info rfhe_refresh_get_info(const rfhe_refresh *r);
+/* Adds every key that to_coeffs and raise need. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_refresh_keys(const rfhe_refresh *r, rfhe_key_list *list,
+                                                     rfhe_error *err);
+/* Slots at to_coeffs_level (or above; nominal scale of that level) to coefficients, to_coeffs_factors levels lower, at the
+ * nominal scale of level 0, which raise expects: work in between should keep it. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_to_coeffs(rfhe_ct *out, const rfhe_ct *a, const rfhe_refresh *r,
+                                                     rfhe_evaluator *ev, rfhe_error *err);
+/* Coefficients at the nominal scale of level 0 (levels above it are dropped) to slots at raise_level, nominal scale. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_raise(rfhe_ct *out, const rfhe_ct *a, const rfhe_refresh *r,
+                                                 rfhe_evaluator *ev, rfhe_error *err);
+/* The stages of rfhe_ct_raise one by one, for benchmarks and profiles: what one returns, the next takes.
+ *   mod_raise   coefficients at level 0 to the top level, carrying (message + q_0 I) / q_0
+ *   to_slots    those coefficients to slots; imag receives the upper half of the coefficients (complex_slots) or is
+ *               NULL
+ *   reduce      removes the integers; nominal scale at raise_level
+ * rfhe_ct_raise also joins the halves: real + i imag. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_refresh_mod_raise(rfhe_ct *out, const rfhe_ct *a, const rfhe_refresh *r,
+                                                          rfhe_evaluator *ev, rfhe_error *err);
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_refresh_to_slots(rfhe_ct *real, rfhe_ct *imag, const rfhe_ct *a,
+                                                         const rfhe_refresh *r, rfhe_evaluator *ev, rfhe_error *err);
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_refresh_reduce(rfhe_ct *out, const rfhe_ct *a, const rfhe_refresh *r,
+                                                       rfhe_evaluator *ev, rfhe_error *err);
 
 /* ---- Bytes and files (docs/wire-format.md) ------------------------------------------------------------------- */
 

@@ -17,11 +17,10 @@ static double log_mgf(double theta)
 double rfhe_reduction_log2_failure(uint32_t k, uint32_t h, unsigned log2_n)
 {
     /* P(sum > x) <= exp(-theta x) M(theta)^(h+1) for every theta > 0; the exponent is convex in theta, so a ternary
-     * search finds the best one. The rounding to I and the message move the border by at most one. */
-    const double x = (double)k - 1, terms = (double)h + 1;
+     * search finds the best one. The sum of the h + 1 uniform terms is u + I itself. */
+    const double x = (double)k, terms = (double)h + 1;
     double low = 1e-6, high = 400;
 
-    if (x <= 0) { return 0; }
     for (int i = 0; i < 200; i++) {
         const double a = low + (high - low) / 3, b = high - (high - low) / 3;
         if (terms * log_mgf(a) - a * x < terms * log_mgf(b) - b * x) {

@@ -6,8 +6,8 @@
  * shortened interval; r double angles c -> 2 c^2 - 1 give cos(2 pi (u + I) - pi/2) = sin(2 pi (u + I)). In v the
  * function is even, so only even Chebyshev terms appear: half the products, and T_2k(x) = T_k(2 x^2 - 1).
  *
- * How large I can be: I is the rounded sum of the constant part and the h products of the mask with the secret's +-1,
- * each uniform in [-1/2, 1/2] in units of q_0. rfhe_reduction_log2_failure bounds the tail (Chernoff, union over N).
+ * How large I can be: u + I is the constant part plus the h products of the mask with the secret's +-1, each uniform in
+ * [-1/2, 1/2] in units of q_0. rfhe_reduction_log2_failure bounds the tail (Chernoff, union over N coefficients).
  * Source: Cheon and others 2018; Han, Ki 2020 (double angle); Bossuat and others 2022 (encapsulated sparse secret). */
 #ifndef RFHE_CKKS_REDUCTION_H
 #define RFHE_CKKS_REDUCTION_H

@@ -96,10 +96,10 @@ static void reduction_reaches_its_error_and_failure_bound(void **state)
     rfhe_rng rng = rfhe_rng_seed(test_seed(), 12);
 
     (void)state;
-    assert_int_equal(rfhe_reduction_design(&r, 32, 15, 3, 0x1p-26, &err), RFHE_OK);
+    assert_int_equal(rfhe_reduction_design(&r, 32, 15, 3, 0x1p-28, &err), RFHE_OK);
     print_message("h=32 N=2^15: k=%u degree=%u levels=%u error 2^%.1f failure 2^%.1f\n", r.k, r.degree, r.levels,
                   log2(r.error), r.log2_failure);
-    assert_true(r.k <= 17 && r.log2_failure <= -128 && r.levels <= 8);
+    assert_true(r.k <= 16 && r.log2_failure <= -128 && r.levels <= 8);
     for (size_t i = 0; i < test_rounds(20000); i++) {
         const double u = (rfhe_rng_uniform(&rng) - 0.5) * 0x1p-9;
         const double whole = (double)rfhe_rng_below(&rng, 2 * r.k - 1) - (double)(r.k - 1);
@@ -122,7 +122,7 @@ static void failure_bound_is_above_the_simulated_tail(void **state)
         for (int t = 0; t <= H; t++) { sum += rfhe_rng_uniform(&rng) - 0.5; }
         beyond += fabs(sum) > 5;
     }
-    const double bound = exp2(rfhe_reduction_log2_failure(6, H, 0));
+    const double bound = exp2(rfhe_reduction_log2_failure(5, H, 0));
     assert_true((double)beyond / ROUNDS < bound);
     assert_true(bound < 0.1);
 }
