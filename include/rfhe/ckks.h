@@ -418,6 +418,16 @@ RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_to_coeffs(rfhe_ct *out, const rfhe_ct
 /* Coefficients at the nominal scale of level 0 (levels above it are dropped) to slots at raise_level, nominal scale. */
 RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_raise(rfhe_ct *out, const rfhe_ct *a, const rfhe_refresh *r,
                                                  rfhe_evaluator *ev, rfhe_error *err);
+/* Parameters made for one another, by name: "B15-3", "B15-5" ... */
+typedef struct rfhe_refresh_set {
+    const char *name, *summary;
+    rfhe_ckks_options ckks;
+    rfhe_refresh_options refresh;
+} rfhe_refresh_set;
+/* NULL beyond the last; NULL for an unknown name. */
+RFHE_API const rfhe_refresh_set *rfhe_refresh_set_at(size_t i);
+RFHE_API const rfhe_refresh_set *rfhe_refresh_set_find(const char *name);
+
 /* The stages of rfhe_ct_raise one by one, for benchmarks and profiles: what one returns, the next takes.
  *   mod_raise   coefficients at level 0 to the top level, carrying (message + q_0 I) / q_0
  *   to_slots    those coefficients to slots; imag receives the upper half of the coefficients (complex_slots) or is
