@@ -232,7 +232,7 @@ rfhe_status rfhe_refresh_keys(const rfhe_refresh *r, rfhe_key_list *list, rfhe_e
         if (r->to_coeffs[f] != NULL) { RFHE_TRY(rfhe_linear_map_keys(r->to_coeffs[f], list, err)); }
     }
     RFHE_TRY(rfhe_key_list_add(list, rfhe_element_conjugate(c), top - r->opt.to_slots_factors, 0, err));
-    RFHE_TRY(rfhe_poly_program_keys(r->program, top - r->opt.to_slots_factors, list, err));
+    RFHE_TRY(rfhe_poly_program_keys(r->program, c, top - r->opt.to_slots_factors, list, err));
 
 done:
     return st;
