@@ -115,10 +115,14 @@ typedef struct conv_desc {
 static rfhe_status activation_desc(dnnl_memory_desc_t *d, const rfhe_slot *s)
 {
     dnnl_dims_t dims, strides;
+    int64_t step = s->shape.dim[1];
 
-    for (uint32_t i = 0; i < s->shape.rank; i++) {
+    /* Always the strides of channels-last: where both orders coincide (one channel, one pixel) they name the same
+     * memory, but oneDNN knows its fast kernels only under this description. */
+    for (uint32_t i = s->shape.rank; i-- > 0;) {
         dims[i] = s->shape.dim[i];
-        strides[i] = s->stride[i];
+        strides[i] = i == 1 ? 1 : step;
+        if (i != 1) { step *= dims[i]; }
     }
     return translate(dnnl_memory_desc_init_by_strides(
         d, (int)s->shape.rank, dims, s->bf16 ? dnnl_bf16 : dnnl_f32, strides));
