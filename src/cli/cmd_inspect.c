@@ -66,7 +66,6 @@ static fate fate_of(const rfhe_graph *g, const rfhe_node *n)
     case RFHE_OP_PAD:
     case RFHE_OP_IDENTITY:
     case RFHE_OP_DROPOUT:
-    case RFHE_OP_ACTIVATION:
     case RFHE_OP_COUNT: break;
     }
     return FATE_FREE;

@@ -202,7 +202,6 @@ static rfhe_param_kind kind_of(rfhe_op op, uint32_t input)
                                           RFHE_PARAM_BN_VARIANCE};
 
     if (op == RFHE_OP_BATCHNORM && input < 5) { return bn[input]; }
-    if (op == RFHE_OP_ACTIVATION) { return RFHE_PARAM_PAF; }
     if (op == RFHE_OP_CONV || op == RFHE_OP_GEMM || op == RFHE_OP_MATMUL) {
         return input == 2 ? RFHE_PARAM_BIAS : RFHE_PARAM_WEIGHT;
     }

@@ -9,7 +9,6 @@
 #ifndef RFHE_NN_GRAPH_H
 #define RFHE_NN_GRAPH_H
 
-#include "nn/activation.h"
 #include "nn/tensor.h"
 
 /* op, ONNX name. Inputs in ONNX order; optional trailing inputs may be missing. */
@@ -34,8 +33,7 @@
     X(PAD, "Pad")                                                                \
     X(SOFTMAX, "Softmax")                                                        \
     X(IDENTITY, "Identity")                                                      \
-    X(DROPOUT, "Dropout")                                                        \
-    X(ACTIVATION, "Activation")        /* x, parameters...: see activation.h    */
+    X(DROPOUT, "Dropout")
 
 typedef enum rfhe_op {
 #define RFHE_OP_ENUM(op, onnx) RFHE_OP_##op,
@@ -107,10 +105,6 @@ typedef union rfhe_attr {
     struct {
         float ratio;
     } dropout; /* identity outside training */
-    struct {
-        const rfhe_activation *kind; /* borrowed, as is user: both must outlive the graph */
-        const void *user;
-    } activation;
 } rfhe_attr;
 
 typedef uint32_t rfhe_value_id;

@@ -461,11 +461,6 @@ static rfhe_status infer_node(const scope *s)
     case RFHE_OP_CLIP:
     case RFHE_OP_IDENTITY:
     case RFHE_OP_DROPOUT: return infer_same(s);
-    case RFHE_OP_ACTIVATION:
-        if (s->n->attr.activation.kind == NULL || in(s, 0) == NULL || in(s, 0)->rank < 2) {
-            return misfit(s, "wants a kind and an input of rank 2 or more");
-        }
-        return infer_same(s);
     case RFHE_OP_COUNT: break;
     }
     return misfit(s, "is not an operator of this version");

@@ -366,7 +366,6 @@ static rfhe_status put_node(writer *w, const rfhe_node *n)
     case RFHE_OP_SUB:
     case RFHE_OP_MUL:
     case RFHE_OP_IDENTITY: break;
-    case RFHE_OP_ACTIVATION:
     case RFHE_OP_COUNT: return cannot_say(w, n, "such operator");
     }
     return RFHE_OK;

@@ -847,109 +847,6 @@ static void what_cannot_be_run_is_refused_in_a_sentence(void **state)
     rfhe_graph_free(g);
 }
 
-/* f(x) = a[c] x^2 + b, the parameters a per channel and b one for all. */
-typedef struct parabola {
-    size_t channels;
-    float *a, b;
-} parabola;
-
-static rfhe_status parabola_open(void **state, const void *user, size_t channels, const size_t *count,
-                                 size_t n, rfhe_error *err)
-{
-    parabola *p = rfhe_calloc(1, sizeof *p);
-
-    assert_null(user);
-    assert_true(n == 2 && count[0] == channels && count[1] == 1);
-    if (p == NULL) { return rfhe_fail(err, RFHE_E_NOMEM, "no memory"); }
-    p->channels = channels;
-    p->a = rfhe_calloc(channels, sizeof *p->a);
-    *state = p;
-    return p->a != NULL ? RFHE_OK : RFHE_E_NOMEM;
-}
-
-static void parabola_close(void *state)
-{
-    rfhe_free(((parabola *)state)->a);
-    rfhe_free(state);
-}
-
-static void parabola_set(void *state, const float *const *params)
-{
-    parabola *p = state;
-
-    memcpy(p->a, params[0], p->channels * sizeof *p->a);
-    p->b = params[1][0];
-}
-
-static void parabola_forward(void *state, float *y, const float *x, size_t rows)
-{
-    const parabola *p = state;
-
-    for (size_t i = 0; i < rows * p->channels; i++) { y[i] = p->a[i % p->channels] * x[i] * x[i] + p->b; }
-}
-
-static void parabola_backward(void *state, float *dx, double *const *dparams, const float *x,
-                              const float *dy, size_t rows)
-{
-    const parabola *p = state;
-
-    memset(dparams[0], 0, p->channels * sizeof(double));
-    dparams[1][0] = 0;
-    for (size_t i = 0; i < rows * p->channels; i++) {
-        dparams[0][i % p->channels] += (double)(dy[i] * x[i] * x[i]);
-        dparams[1][0] += (double)dy[i];
-        if (dx != NULL) { dx[i] = 2 * p->a[i % p->channels] * x[i] * dy[i]; }
-    }
-}
-
-/* The same network twice, once with the activation, once with Mul and Add. */
-static void a_foreign_activation_is_run_and_trained(void **state)
-{
-    static const rfhe_activation kind = {"parabola", parabola_open, parabola_close,
-                                         parabola_set, parabola_forward, parabola_backward};
-    const rfhe_attr attr = {.activation = {.kind = &kind}};
-    const rfhe_exec_options opt = {.batch = 2, .training = true};
-    rfhe_exec *e[2] = {NULL};
-    rfhe_graph *g[2] = {NULL};
-    rfhe_error err = {0};
-    uint32_t n[2] = {0};
-
-    (void)state;
-    for (int k = 0; k < 2; k++) {
-        rfhe_value_id x = 0;
-        const rfhe_shape s = SHAPE(2, 3, 5, 5);
-        g[k] = new_graph(&s, &x);
-        rng = rfhe_rng_seed(test_seed(), 8);
-        x = conv3(g[k], x, 3, 6, 1);
-        const rfhe_value_id a = constant(g[k], "a", k == 0 ? SHAPE(6) : SHAPE(6, 1, 1), 0, 1);
-        const rfhe_value_id b = constant(g[k], "b", SHAPE(1), 0, 1);
-        if (k == 0) {
-            x = NODE(g[k], ACTIVATION, &attr, x, a, b);
-        } else {
-            x = NODE(g[k], ADD, NULL, NODE(g[k], MUL, NULL, NODE(g[k], MUL, NULL, x, x), a), b);
-        }
-        assert_int_equal(rfhe_graph_add_output(g[k], conv3(g[k], x, 6, 2, 2)), RFHE_OK);
-        e[k] = make(g[k], opt);
-        fill_inputs(e[k], 3);
-        assert_int_equal(rfhe_exec_forward(e[k], &err), RFHE_OK);
-        for (int i = 0; i < 36; i++) { rfhe_exec_output_grad(e[k], 0)[i] = (float)(i % 7) - 3; }
-        assert_int_equal(rfhe_exec_backward(e[k], &err), RFHE_OK);
-    }
-    assert_true(distance(rfhe_exec_output(e[0], 0, NULL), rfhe_exec_output(e[1], 0, NULL), 36) < 1e-5);
-    const rfhe_param *p = rfhe_exec_params(e[0], &n[0]), *q = rfhe_exec_params(e[1], &n[1]);
-    assert_int_equal(n[0], n[1]);
-    for (uint32_t i = 0; i < n[0]; i++) {
-        assert_string_equal(p[i].name, q[i].name);
-        assert_true(distance(rfhe_exec_grads(e[0]) + p[i].offset, rfhe_exec_grads(e[1]) + q[i].offset,
-                             p[i].count) < 1e-4);
-    }
-    assert_int_equal(p[1].kind, RFHE_PARAM_PAF);
-    for (int k = 0; k < 2; k++) {
-        rfhe_exec_free(e[k]);
-        rfhe_graph_free(g[k]);
-    }
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -972,7 +869,6 @@ int main(void)
         cmocka_unit_test(intermediate_values_can_be_kept_and_read),
         cmocka_unit_test(failed_allocations_are_reported_and_leak_nothing),
         cmocka_unit_test(what_cannot_be_run_is_refused_in_a_sentence),
-        cmocka_unit_test(a_foreign_activation_is_run_and_trained),
     };
 
     rng = rfhe_rng_seed(test_seed(), 0);
