@@ -66,6 +66,7 @@ static fate fate_of(const rfhe_graph *g, const rfhe_node *n)
     case RFHE_OP_PAD:
     case RFHE_OP_IDENTITY:
     case RFHE_OP_DROPOUT:
+    case RFHE_OP_CUSTOM:
     case RFHE_OP_COUNT: break;
     }
     return FATE_FREE;

@@ -205,12 +205,13 @@ static rfhe_param_kind kind_of(rfhe_op op, uint32_t input)
     if (op == RFHE_OP_CONV || op == RFHE_OP_GEMM || op == RFHE_OP_MATMUL) {
         return input == 2 ? RFHE_PARAM_BIAS : RFHE_PARAM_WEIGHT;
     }
+    if (op == RFHE_OP_CUSTOM) { return input == 1 ? RFHE_PARAM_PAF : RFHE_PARAM_FIXED; }
     return RFHE_PARAM_OTHER;
 }
 
 static bool is_trained(rfhe_param_kind k)
 {
-    return k != RFHE_PARAM_BN_MEAN && k != RFHE_PARAM_BN_VARIANCE;
+    return k != RFHE_PARAM_BN_MEAN && k != RFHE_PARAM_BN_VARIANCE && k != RFHE_PARAM_FIXED;
 }
 
 /* The slot of a graph value that node `n` reads as input `i`; constants become parameters on first sight. */

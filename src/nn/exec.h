@@ -34,7 +34,8 @@ typedef enum rfhe_param_kind {
     RFHE_PARAM_BN_SHIFT,
     RFHE_PARAM_BN_MEAN, /* running statistics: not trained   */
     RFHE_PARAM_BN_VARIANCE,
-    RFHE_PARAM_PAF, /* coefficients of a polynomial activation */
+    RFHE_PARAM_PAF,   /* coefficients of a polynomial activation */
+    RFHE_PARAM_FIXED, /* a constant of an operator: not trained  */
     RFHE_PARAM_OTHER
 } rfhe_param_kind;
 

@@ -33,7 +33,8 @@
     X(PAD, "Pad")                                                                \
     X(SOFTMAX, "Softmax")                                                        \
     X(IDENTITY, "Identity")                                                      \
-    X(DROPOUT, "Dropout")
+    X(DROPOUT, "Dropout")                                                        \
+    X(CUSTOM, "Custom")                /* x, trained constant, fixed ones: custom.h */
 
 typedef enum rfhe_op {
 #define RFHE_OP_ENUM(op, onnx) RFHE_OP_##op,
@@ -43,6 +44,8 @@ typedef enum rfhe_op {
 } rfhe_op;
 
 enum { RFHE_MAX_SPATIAL = 3 };
+
+typedef struct rfhe_custom_op rfhe_custom_op; /* see custom.h */
 
 typedef enum rfhe_auto_pad {
     RFHE_PAD_EXPLICIT = 0,
@@ -105,6 +108,12 @@ typedef union rfhe_attr {
     struct {
         float ratio;
     } dropout; /* identity outside training */
+    struct {
+        const struct rfhe_custom_op *op; /* static: shared by all copies of the node      */
+        void *control;                   /* borrowed, may be NULL; what it is, op knows   */
+        uint32_t word[16];
+        char label[32];
+    } custom;
 } rfhe_attr;
 
 typedef uint32_t rfhe_value_id;

@@ -47,7 +47,7 @@ static rfhe_status check(const rfhe_optim_options *o, rfhe_error *err)
 
 static bool is_trained(const rfhe_optim_options *o, const rfhe_param *p)
 {
-    return p->kind != RFHE_PARAM_BN_MEAN && p->kind != RFHE_PARAM_BN_VARIANCE &&
+    return p->kind != RFHE_PARAM_BN_MEAN && p->kind != RFHE_PARAM_BN_VARIANCE && p->kind != RFHE_PARAM_FIXED &&
            o->group[p->kind].rate_factor >= 0.0 && p->count > 0;
 }
 

@@ -460,7 +460,8 @@ static rfhe_status infer_node(const scope *s)
     case RFHE_OP_RELU:
     case RFHE_OP_CLIP:
     case RFHE_OP_IDENTITY:
-    case RFHE_OP_DROPOUT: return infer_same(s);
+    case RFHE_OP_DROPOUT:
+    case RFHE_OP_CUSTOM: return infer_same(s);
     case RFHE_OP_COUNT: break;
     }
     return misfit(s, "is not an operator of this version");

@@ -203,6 +203,7 @@ static rfhe_status one_step(trainer *t, rfhe_error *err)
                          t->fit->batch, count);
     }
     const double fed = rfhe_now();
+    if (o->before_step != NULL) { o->before_step(o->user, t->n.step); }
     if (t->teacher != NULL && rfhe_shape_count(&shape, &floats)) {
         memcpy(rfhe_exec_input(t->teacher, 0, NULL), input, floats * sizeof *input);
         RFHE_TRY(rfhe_exec_forward(t->teacher, err));

@@ -43,6 +43,7 @@ typedef struct rfhe_train_options { /* zero state but for epochs and rate: plain
     uint64_t seed;           /* of dropout */
     const rfhe_progress *progress;
     void (*on_epoch)(void *user, const rfhe_train_epoch *row); /* may be NULL */
+    void (*before_step)(void *user, uint64_t step); /* step 0, 1, ... of the whole training; may be NULL */
     void *user;
 } rfhe_train_options;
 

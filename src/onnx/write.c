@@ -5,7 +5,7 @@
 
 #include "base/file.h"
 #include "base/mem.h"
-#include "nn/graph.h"
+#include "nn/custom.h"
 #include "onnx/wire.h"
 
 #include "onnx.pb-c.h"
@@ -366,6 +366,7 @@ static rfhe_status put_node(writer *w, const rfhe_node *n)
     case RFHE_OP_SUB:
     case RFHE_OP_MUL:
     case RFHE_OP_IDENTITY: break;
+    case RFHE_OP_CUSTOM:
     case RFHE_OP_COUNT: return cannot_say(w, n, "such operator");
     }
     return RFHE_OK;
@@ -491,11 +492,17 @@ rfhe_status rfhe_onnx_write_memory(uint8_t **data, size_t *size, const rfhe_grap
     rfhe_status st = RFHE_OK;
     rfhe_value *values = NULL;
     uint8_t *bytes = NULL;
+    rfhe_graph *plain = NULL;
     writer w = {.g = g, .err = err, .arena = {.limit = SIZE_MAX}};
     Onnx__ModelProto model = ONNX__MODEL_PROTO__INIT;
     Onnx__GraphProto graph = ONNX__GRAPH_PROTO__INIT;
     Onnx__OperatorSetIdProto opset = ONNX__OPERATOR_SET_ID_PROTO__INIT, *opsets[] = {&opset};
 
+    if (rfhe_graph_has_custom(g)) {
+        RFHE_TRY(rfhe_graph_clone(&plain, g));
+        RFHE_TRY(rfhe_graph_expand(plain, err));
+        w.g = g = plain;
+    }
     RFHE_TRY(infer_copy(&values, g, err));
     w.shapes = values;
     opset.domain = text("");
@@ -528,6 +535,7 @@ rfhe_status rfhe_onnx_write_memory(uint8_t **data, size_t *size, const rfhe_grap
 
 done:
     rfhe_free(values);
+    rfhe_graph_free(plain);
     rfhe_onnx_arena_clear(&w.arena);
     return st;
 }

@@ -331,3 +331,69 @@ void rfhe_paf_layer_backward(rfhe_paf_layer *l, void *dx, double *dcoef, double 
         if (dscale != NULL) { dscale[set] = l->sums[n * l->n_sets + set]; }
     }
 }
+
+/* ---- parts ---- */
+
+void rfhe_paf_layer_update(rfhe_paf_layer *l, const float *coef, const float *scale)
+{
+    const uint32_t n = l->k.n_coef;
+    const bool narrow = l->kernel_type == RFHE_PAF_F32;
+    float *f = l->table[0];
+    double *d = l->table[1];
+
+    for (uint32_t s = 0, row = 0; s < l->shape.n_stages; s++) {
+        for (uint32_t j = 0; j < l->shape.n_terms[s]; j++, row++) {
+            for (size_t i = 0; i < l->n_sets; i++) {
+                const double c = (double)coef[i * n + row], slope = (2.0 * j + 1) * c;
+                const size_t at = row * l->stride + i, at_slope = (n + row) * l->stride + i;
+                if (narrow) {
+                    f[at] = (float)c;
+                    f[at_slope] = (float)slope;
+                } else {
+                    d[at] = c;
+                    d[at_slope] = slope;
+                }
+            }
+        }
+    }
+    for (size_t i = 0; i < l->n_sets; i++) {
+        const size_t at = 2 * n * l->stride + i, at_inverse = at + l->stride;
+        f[at] = scale[i];
+        f[at_inverse] = (float)(1 / (double)scale[i]);
+        d[at] = (double)scale[i];
+        d[at_inverse] = 1 / (double)scale[i];
+    }
+}
+
+/* How the kernels see a part: rows with a set per value, or runs with one set. */
+static work part(const rfhe_paf_layer *l, size_t outer, size_t first, size_t channels, size_t inner)
+{
+    if (l->n_sets == 1) { return (work){.n = outer * channels * inner, .count = 1}; }
+    if (inner == 1) {
+        return (work){.lane = true, .n = channels, .count = outer, .stride = channels, .column = first};
+    }
+    return (work){.n = inner, .count = outer, .stride = inner, .column = first};
+}
+
+void rfhe_paf_layer_forward_part(const rfhe_paf_layer *l, float *y, const float *x, size_t outer,
+                                 size_t first, size_t channels, size_t inner)
+{
+    const work w = part(l, outer, first, channels, inner);
+    const rfhe_paf_kparam k = columns(l, w.column);
+    rfhe_paf_forward_fn *f =
+        w.lane ? l->kernels->lane[l->kernel_type] : l->kernels->row[l->kernel_type];
+
+    f(y, x, w.n, w.count, w.stride, &k);
+}
+
+void rfhe_paf_layer_backward_part(const rfhe_paf_layer *l, float *dx, double *sums, const float *x,
+                                  const float *dy, size_t outer, size_t first, size_t channels,
+                                  size_t inner)
+{
+    const work w = part(l, outer, first, channels, inner);
+    const rfhe_paf_kparam k = columns(l, w.column);
+    rfhe_paf_backward_fn *f =
+        w.lane ? l->kernels->lane_grad[l->kernel_type] : l->kernels->row_grad[l->kernel_type];
+
+    f(dx, sums + w.column, l->n_sets, x, dy, w.n, w.count, w.stride, &k);
+}

@@ -38,4 +38,17 @@ void rfhe_paf_layer_forward(rfhe_paf_layer *l, void *y, const void *x, size_t ou
 void rfhe_paf_layer_backward(rfhe_paf_layer *l, void *dx, double *dcoef, double *dscale, const void *x,
                              const void *dy, size_t outer);
 
+/* ---- for callers who cut the work themselves ---- */
+
+/* New coefficients coef[n_sets][n_coef] and scales as floats, without checks, keeping the arithmetic chosen before. */
+void rfhe_paf_layer_update(rfhe_paf_layer *l, const float *coef, const float *scale);
+/* On the calling thread, x[outer][channels][inner] of floats, whose channel c uses set first + c (the only one if there
+ * is only one); inner > 1 only with a single set or a single channel. y may be x. */
+void rfhe_paf_layer_forward_part(const rfhe_paf_layer *l, float *y, const float *x, size_t outer,
+                                 size_t first, size_t channels, size_t inner);
+/* sums[j * n_sets + set] += dL/dc_j; row j = n_coef: dL/dscale. dx may be dy or x. */
+void rfhe_paf_layer_backward_part(const rfhe_paf_layer *l, float *dx, double *sums, const float *x,
+                                  const float *dy, size_t outer, size_t first, size_t channels,
+                                  size_t inner);
+
 #endif

@@ -50,6 +50,7 @@ static void fill(float *out, const rfhe_param *p, const rfhe_tensor *like)
         case RFHE_PARAM_BIAS:
         case RFHE_PARAM_BN_SHIFT:
         case RFHE_PARAM_PAF:
+        case RFHE_PARAM_FIXED:
         case RFHE_PARAM_OTHER: out[i] = u * 0.125F; break;
         }
     }
