@@ -262,13 +262,13 @@ static rfhe_status make_backward(rfhe_exec *e, rfhe_step *s, const conv_desc *d,
     RFHE_TRY(make_primitive(e, s, d, WEIGHTS, forward, &weights, &format));
     c->grad_data = rfhe_calloc(c->n_weights, sizeof *c->grad_data);
     c->bias_grad_data = rfhe_calloc(c->n_bias, sizeof *c->bias_grad_data);
-    if (c->grad_data == NULL || c->bias_grad_data == NULL) { return RFHE_E_NOMEM; }
+    RFHE_TRY(c->grad_data == NULL || c->bias_grad_data == NULL ? RFHE_E_NOMEM : RFHE_OK);
     DNNL_TRY(dnnl_memory_create(&c->grad, &d->master, b->engine, c->grad_data));
     if (dnnl_memory_desc_equal(&format, &d->master)) {
         c->packed_grad = c->grad;
     } else {
         c->packed_grad_data = rfhe_calloc(dnnl_memory_desc_get_size(&format), 1);
-        if (c->packed_grad_data == NULL) { return RFHE_E_NOMEM; }
+        RFHE_TRY(c->packed_grad_data == NULL ? RFHE_E_NOMEM : RFHE_OK);
         DNNL_TRY(dnnl_memory_create(&c->packed_grad, &format, b->engine, c->packed_grad_data));
         RFHE_TRY(make_reorder(b, &c->unpack, &format, &d->master));
     }
