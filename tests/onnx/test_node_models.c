@@ -46,7 +46,7 @@ static const struct {
     {"Pad", 6},
     {"Softmax", 10},
     {"Identity", 1},
-    {"Dropout", 5},
+    {"Dropout", 5}, {"Custom", 0},
     {"Constant", 2},
 };
 
