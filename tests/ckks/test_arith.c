@@ -238,7 +238,7 @@ static void rotations_move_slots_and_hoisting_changes_no_bit(void **state)
         check_error(&w, x, &got, 100, "two rotations against one");
         MUST(rfhe_ct_conjugate(x, x, w.ev, err));
         for (size_t i = 0; i < v.n; i++) { got.im[i] = -got.im[i]; }
-        check_error(&w, x, &got, 10, "conjugate");
+        check_error(&w, x, &got, 100, "conjugate");
         rfhe_ct_free(x);
         for (size_t k = 0; k <= N; k++) { rfhe_ct_free(many[k]); }
         vec_free(&v);
