@@ -1,0 +1,547 @@
+/* rfhe replace MODEL --form F --recipe R --data SPEC -o OUT: ReLU and MaxPool become polynomials. */
+#include "cli/network.h"
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/mem.h"
+#include "method/method.h"
+#include "rfhe/onnx.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const rfhe_opt options[] = {
+    {"form", 'f', RFHE_OPT_TEXT, "F[,F...]", NULL,
+     "one form for all activations, or one for each, see `rfhe paf list` (default: even8)"},
+    {"recipe", 'r', RFHE_OPT_CHOICE, "NAME", "direct|ct|oneshot", "how (default: oneshot)"},
+    {"scale", 0, RFHE_OPT_CHOICE, "KIND", "static|dynamic",
+     "fixed ranges, or the largest value of each batch, which a ciphertext cannot know (default: static)"},
+    {"data", 'd', RFHE_OPT_TEXT, "SPEC", NULL, "images to tune and train on, such as cifar10:DIR (required)"},
+    {"output", 'o', RFHE_OPT_TEXT, "FILE", NULL, "where to write the network (required)"},
+    {"pool", 0, RFHE_OPT_CHOICE, "KIND", "average|conv|max|keep",
+     "what becomes of MaxPool: an average, a convolution that begins as one, a tree of comparisons (default: average)"},
+    {"coefficients", 0, RFHE_OPT_CHOICE, "PER", "channel|layer", "one set of coefficients for each (default: channel)"},
+    {"range", 0, RFHE_OPT_CHOICE, "PER", "channel|layer", "one scale for each (default: channel)"},
+    {"margin", 0, RFHE_OPT_FLOAT, "F", NULL, "range over the largest value seen (default: 1.1)"},
+    {"sigmas", 0, RFHE_OPT_FLOAT, "F", NULL,
+     "range at most so many standard deviations, 0 = no limit (default: oneshot 6, else 0)"},
+    {"tail", 0, RFHE_OPT_FLOAT, "F", NULL, "weight of the whole range in the fit (default: 0.001)"},
+    {"tuner", 0, RFHE_OPT_CHOICE, "NAME", "lm|adam", "least squares, or Adam as published (default: lm)"},
+    {"calibrate", 0, RFHE_OPT_UINT, "N", NULL, "images for ranges and fits (default: 2000)"},
+    {"epochs", 'e', RFHE_OPT_UINT, "N", NULL, "oneshot: passes over the training images (default: 20)"},
+    {"batch", 'b', RFHE_OPT_UINT, "N", NULL, "images per step (default: 128)"},
+    {"optimizer", 0, RFHE_OPT_CHOICE, "RULE", "sgd|adamw", "update rule (default: sgd)"},
+    {"lr", 0, RFHE_OPT_FLOAT, "RATE", NULL, "highest rate (default: sgd 0.03, adamw 0.001)"},
+    {"coefficient-rate", 0, RFHE_OPT_FLOAT, "F", NULL, "times the rate for coefficients, 0 = fixed (default: 0.1)"},
+    {"weight-decay", 0, RFHE_OPT_FLOAT, "F", NULL, "of kernels and matrices (default: sgd 0.0005, adamw 0.02)"},
+    {"penalty", 0, RFHE_OPT_FLOAT, "W", NULL, "weight of the range penalty (default: 0.5)"},
+    {"penalty-from", 0, RFHE_OPT_FLOAT, "F", NULL, "share of the range where it begins (default: 1)"},
+    {"ramp", 0, RFHE_OPT_FLOAT, "EPOCHS", NULL, "from ReLU to the polynomial over so many (default: a tenth)"},
+    {"no-clamp", 0, RFHE_OPT_FLAG, NULL, NULL, "let training see values beyond the range"},
+    {"distill", 0, RFHE_OPT_FLOAT, "W", NULL, "weight of the ReLU network against the labels (default: 0.9)"},
+    {"temperature", 0, RFHE_OPT_FLOAT, "T", NULL, "of that comparison (default: 2)"},
+    {"clip", 0, RFHE_OPT_FLOAT, "NORM", NULL, "limit of the gradient's norm (default: 1)"},
+    {"ema", 0, RFHE_OPT_FLOAT, "DECAY", NULL, "store an average of the weights (default: none)"},
+    {"recalibrate", 0, RFHE_OPT_UINT, "N", NULL, "estimate BN statistics of an average from N batches (default: 50)"},
+    {"augment", 0, RFHE_OPT_TEXT, "LIST", NULL, "as for `rfhe train` (default: by data set)"},
+    {"val-fraction", 0, RFHE_OPT_FLOAT, "F", NULL, "training images set aside to choose by (default: 0.1)"},
+    {"test-data", 0, RFHE_OPT_TEXT, "SPEC", NULL, "images to measure on at the end (default: those of --data)"},
+    {"test-split", 0, RFHE_OPT_TEXT, "NAME", NULL, "their split, or none (default: test)"},
+    {"limit", 0, RFHE_OPT_UINT, "N", NULL, "train on N images only, test on as many at most"},
+    {"dtype", 0, RFHE_OPT_CHOICE, "TYPE", "f32|bf16", "arithmetic of training (default: f32)"},
+    {"checkpoint", 0, RFHE_OPT_TEXT, "FILE", NULL, "state to continue from (default: OUTPUT.checkpoint)"},
+    {"restart", 0, RFHE_OPT_FLAG, NULL, NULL, "begin anew even if there is a checkpoint"},
+    RFHE_OPTIONS_PREPROCESSING,
+    {NULL, 0, RFHE_OPT_END, NULL, NULL, NULL},
+};
+
+enum { MAX_FORMS = 512 };
+
+typedef struct job {
+    rfhe_cli *cli;
+    const rfhe_args *args;
+    const char *model, *spec, *output, *recipe, *scale, *pool;
+    char checkpoint[4096], *forms_text;
+    const char *forms[MAX_FORMS];
+    uint32_t n_forms, batch;
+    bool dynamic, trains;
+    rfhe_compute compute;
+    rfhe_graph *teacher, *net;
+    rfhe_transform transform;
+    rfhe_images calibrate, fit, select, test;
+    rfhe_profile profile;
+    rfhe_replace_report report;
+    rfhe_replace_options replace;
+    rfhe_oneshot_options oneshot;
+    rfhe_train_result trained;
+    rfhe_text identity;
+    rfhe_loss_sums before, tuned, after;
+    rfhe_overflow *overflow_tuned, *overflow_after;
+    size_t n_overflow;
+    uint64_t beyond_tuned, beyond_after, image_passes;
+    double penalty, seconds;
+    uint32_t pools, depth;
+} job;
+
+/* --- Options --- */
+
+static rfhe_status read_forms(job *j, rfhe_error *err)
+{
+    j->forms_text = rfhe_strdup(rfhe_args_text(j->args, "form", "even8"));
+    if (j->forms_text == NULL) { return rfhe_fail(err, RFHE_E_NOMEM, "no memory for a list of forms"); }
+    for (char *at = j->forms_text; at != NULL;) {
+        char *comma = strchr(at, ',');
+        rfhe_paf p;
+        if (comma != NULL) { *comma = '\0'; }
+        const rfhe_status st = rfhe_paf_from_name(&p, at, err);
+        if (st != RFHE_OK) { return st; }
+        if (j->n_forms == MAX_FORMS) { return rfhe_fail(err, RFHE_E_ARG, "more than %d forms", MAX_FORMS); }
+        j->forms[j->n_forms++] = at;
+        at = comma != NULL ? comma + 1 : NULL;
+    }
+    return RFHE_OK;
+}
+
+static void read_training(job *j)
+{
+    const rfhe_args *a = j->args;
+    rfhe_train_options *o = &j->oneshot.train;
+    const bool is_sgd = strcmp(rfhe_args_text(a, "optimizer", "sgd"), "sgd") == 0;
+    const double coef_rate = rfhe_args_float(a, "coefficient-rate", 0.1);
+
+    o->epochs = rfhe_args_uint(a, "epochs", 20);
+    o->compute = j->compute;
+    o->optim.kind = is_sgd ? RFHE_OPTIM_SGD : RFHE_OPTIM_ADAMW;
+    o->optim.momentum = is_sgd ? 0.9 : 0;
+    o->optim.nesterov = is_sgd;
+    o->optim.group[RFHE_PARAM_WEIGHT].decay = rfhe_args_float(a, "weight-decay", is_sgd ? 0.0005 : 0.02);
+    o->optim.group[RFHE_PARAM_PAF].rate_factor = coef_rate > 0 ? coef_rate : -1;
+    o->rate = rfhe_args_float(a, "lr", is_sgd ? 0.03 : 0.001);
+    o->schedule.kind = RFHE_SCHEDULE_ONECYCLE;
+    o->schedule.rise = 0.2;
+    o->loss.distill = rfhe_args_float(a, "distill", 0.9);
+    o->loss.temperature = rfhe_args_float(a, "temperature", 2);
+    o->clip = rfhe_args_float(a, "clip", 1);
+    o->ema = rfhe_args_float(a, "ema", 0);
+    o->recalibrate = o->ema > 0 ? rfhe_args_uint(a, "recalibrate", 50) : 0;
+    o->checkpoint = j->checkpoint;
+    o->seed = j->cli->seed;
+    o->progress = &j->cli->progress;
+    j->oneshot.penalty = rfhe_args_float(a, "penalty", 0.5);
+    j->oneshot.range = rfhe_args_float(a, "penalty-from", 1);
+    j->oneshot.ramp_epochs = rfhe_args_float(a, "ramp", 0.1 * (double)o->epochs);
+    j->oneshot.no_clamp = rfhe_args_has(a, "no-clamp");
+}
+
+static rfhe_status read_options(job *j, rfhe_error *err)
+{
+    const rfhe_args *a = j->args;
+    const uint64_t batch = rfhe_args_uint(a, "batch", 128), epochs = rfhe_args_uint(a, "epochs", 20);
+    const char *checkpoint = rfhe_args_text(a, "checkpoint", NULL);
+    const bool direct = strcmp(j->recipe, "direct") == 0;
+
+    j->trains = strcmp(j->recipe, "oneshot") == 0;
+    j->dynamic = strcmp(j->scale, "dynamic") == 0;
+    if (j->trains && j->dynamic) {
+        return rfhe_fail(err, RFHE_E_ARG, "oneshot trains for the static scale it is deployed with");
+    }
+    if (batch == 0 || batch > 65536 || epochs == 0 || epochs > 1000000) {
+        return rfhe_fail(err, RFHE_E_ARG, "--batch must be 1 to 65536, --epochs 1 to 1000000");
+    }
+    j->batch = (uint32_t)batch;
+    j->compute = strcmp(rfhe_args_text(a, "dtype", "f32"), "bf16") == 0 ? RFHE_COMPUTE_BF16 : RFHE_COMPUTE_F32;
+    const int n = checkpoint != NULL ? snprintf(j->checkpoint, sizeof j->checkpoint, "%s", checkpoint)
+                                     : snprintf(j->checkpoint, sizeof j->checkpoint, "%s.checkpoint", j->output);
+    if (n < 0 || (size_t)n >= sizeof j->checkpoint) {
+        return rfhe_fail(err, RFHE_E_ARG, "the name of the checkpoint is too long");
+    }
+    const bool adam = strcmp(rfhe_args_text(a, "tuner", "lm"), "adam") == 0;
+    const bool per_layer = strcmp(rfhe_args_text(a, "coefficients", "channel"), "layer") == 0;
+    j->replace = (rfhe_replace_options){
+        .tuning = direct ? RFHE_TUNE_NONE : adam ? RFHE_TUNE_ADAM : RFHE_TUNE_LM,
+        .per_layer = per_layer,
+        .layer_range = strcmp(rfhe_args_text(a, "range", "channel"), "layer") == 0,
+        .margin = rfhe_args_float(a, "margin", 1.1),
+        .sigmas = rfhe_args_float(a, "sigmas", j->trains ? 6 : 0),
+        .tail = rfhe_args_float(a, "tail", 0),
+        .seed = j->cli->seed};
+    if (!(j->replace.margin > 0) || !(j->replace.sigmas >= 0)) {
+        return rfhe_fail(err, RFHE_E_ARG, "--margin must be above 0, --sigmas not below 0");
+    }
+    read_training(j);
+    const rfhe_status st = read_forms(j, err);
+    j->replace.forms = j->forms;
+    j->replace.n_forms = j->n_forms;
+    return st;
+}
+
+/* --- Images --- */
+
+/* Sets for fitting and choosing; the calibration images come from the fitting ones, as they are. */
+static rfhe_status open_sets(job *j, rfhe_error *err)
+{
+    const double share = j->trains ? rfhe_args_float(j->args, "val-fraction", 0.1) : 0;
+    const rfhe_dataset_options few = {.limit = rfhe_args_uint(j->args, "calibrate", 2000)};
+    rfhe_dataset_options o = {.limit = rfhe_args_uint(j->args, "limit", 0)};
+    rfhe_status st = RFHE_OK;
+
+    if (!(share >= 0 && share <= 0.9)) {
+        return rfhe_fail(err, RFHE_E_ARG, "--val-fraction must be 0 to 0.9, not %g", share);
+    }
+    if (share > 0) {
+        rfhe_dataset *all = NULL;
+        RFHE_TRY(rfhe_dataset_open(&all, j->spec, "train", NULL, err));
+        o.select_count = (uint64_t)llround(share * (double)rfhe_dataset_count(all));
+        rfhe_dataset_close(all);
+        if (o.select_count == 0) { o.select_count = 1; }
+        RFHE_TRY(rfhe_dataset_open(&j->select.set, j->spec, "select", &o, err));
+    }
+    const rfhe_dataset_options calibration = {.limit = few.limit, .select_count = o.select_count};
+    RFHE_TRY(rfhe_dataset_open(&j->calibrate.set, j->spec, share > 0 ? "fit" : "train", &calibration, err));
+    if (j->trains) {
+        RFHE_TRY(rfhe_dataset_open(&j->fit.set, j->spec, share > 0 ? "fit" : "train", &o, err));
+        if (rfhe_dataset_count(j->fit.set) < j->batch) {
+            st = rfhe_fail(err, RFHE_E_ARG, "%zu training images do not fill a batch of %" PRIu32,
+                           rfhe_dataset_count(j->fit.set), j->batch);
+        }
+    }
+
+done:
+    return st;
+}
+
+static rfhe_status start_loader(job *j, rfhe_images *i, rfhe_error *err)
+{
+    const rfhe_loader_options o = {.batch = rfhe_network_batch(j->teacher, rfhe_dataset_count(i->set))};
+
+    return rfhe_images_open(i, i->set, &j->transform, &o, err);
+}
+
+static rfhe_status start_loaders(job *j, rfhe_error *err)
+{
+    const char *split = rfhe_args_text(j->args, "test-split", "test");
+    const rfhe_dataset_options some = {.limit = rfhe_args_uint(j->args, "limit", 0)};
+    rfhe_augment augment = {0};
+    rfhe_status st = RFHE_OK;
+
+    RFHE_TRY(rfhe_network_transform(&j->transform, j->teacher, j->calibrate.set, j->args, err));
+    RFHE_TRY(start_loader(j, &j->calibrate, err));
+    if (j->select.set != NULL) { RFHE_TRY(start_loader(j, &j->select, err)); }
+    if (strcmp(split, "none") != 0) {
+        RFHE_TRY(rfhe_dataset_open(&j->test.set, rfhe_args_text(j->args, "test-data", j->spec), split, &some, err));
+        RFHE_TRY(start_loader(j, &j->test, err));
+    }
+    if (j->trains) {
+        const char *list = rfhe_args_text(j->args, "augment", rfhe_network_usual_augmentation(j->fit.set));
+        RFHE_TRY(rfhe_network_augmentation(&augment, list, err));
+        const rfhe_loader_options fit = {.batch = j->batch,
+                                         .shuffle = true,
+                                         .drop_last = true,
+                                         .prefetch = 4,
+                                         .seed = j->cli->seed,
+                                         .augment = augment};
+        RFHE_TRY(rfhe_images_open(&j->fit, j->fit.set, &j->transform, &fit, err));
+        rfhe_text_printf(&j->identity, "augmentation=%s\n", list);
+    }
+
+done:
+    return st;
+}
+
+/* --- Work --- */
+
+/* On the test images, or where there are none on those to choose by. */
+static rfhe_images *judges(job *j)
+{
+    return j->test.set != NULL ? &j->test : j->select.set != NULL ? &j->select : &j->calibrate;
+}
+
+static rfhe_status measure(job *j, rfhe_loss_sums *out, rfhe_graph *g, rfhe_error *err)
+{
+    const rfhe_images *images = judges(j);
+    const rfhe_exec_options o = {.batch = images->source.batch};
+    rfhe_paf_control control = {.dynamic = true};
+    rfhe_exec *e = NULL;
+    rfhe_status st = RFHE_OK;
+
+    if (j->dynamic) { rfhe_paf_set_control(g, &control); }
+    RFHE_TRY(rfhe_exec_new(&e, g, &o, err));
+    RFHE_TRY(rfhe_evaluate(out, e, &images->source, &j->cli->progress, err));
+
+done:
+    rfhe_exec_free(e);
+    if (j->dynamic) { rfhe_paf_set_control(g, NULL); }
+    return st;
+}
+
+static void tell_epoch(void *user, const rfhe_train_epoch *r)
+{
+    const job *j = user;
+    char select[48] = "";
+
+    if (!isnan(r->select_top1)) { (void)snprintf(select, sizeof select, "  select %.2f %%", 100 * r->select_top1); }
+    rfhe_cli_note(j->cli, "epoch %3" PRIu64 "/%" PRIu64 "  rate %.4g  loss %.4f  train %.2f %%%s  %.0f images/s",
+                  r->epoch, j->oneshot.train.epochs, r->rate, r->loss, 100 * r->train_top1, select,
+                  r->seconds > 0 ? (double)j->fit.source.images / r->seconds : 0);
+}
+
+static rfhe_status train(job *j, rfhe_error *err)
+{
+    rfhe_status st = RFHE_OK;
+    rfhe_train_options *o = &j->oneshot.train;
+
+    if (rfhe_args_has(j->args, "restart") && remove(j->checkpoint) != 0 && errno != ENOENT) {
+        return rfhe_fail(err, RFHE_E_IO, "cannot remove '%s': %s", j->checkpoint, strerror(errno));
+    }
+    rfhe_text_printf(&j->identity, "model=%s\ndata=%s\nform=%s\npool=%s\ncalibrate=%" PRIu64 "\n", j->model, j->spec,
+                     rfhe_args_text(j->args, "form", "even8"), j->pool, j->calibrate.source.images);
+    rfhe_text_printf(&j->identity, "margin=%.17g\nsigmas=%.17g\nper layer=%d,%d\ntail=%.17g\ntuning=%d\n",
+                     j->replace.margin, j->replace.sigmas, j->replace.per_layer, j->replace.layer_range,
+                     j->replace.tail, (int)j->replace.tuning);
+    rfhe_text_printf(&j->identity, "penalty=%.17g\npenalty from=%.17g\nramp=%.17g\nno clamp=%d\n", j->oneshot.penalty,
+                     j->oneshot.range, j->oneshot.ramp_epochs, j->oneshot.no_clamp);
+    RFHE_TRY(rfhe_text_status(&j->identity));
+    o->identity = j->identity.data;
+    o->on_epoch = tell_epoch;
+    o->user = j;
+    RFHE_TRY(rfhe_method_oneshot(&j->trained, &j->penalty, j->net, j->teacher, &j->fit.source,
+                                 j->select.set != NULL ? &j->select.source : NULL, &j->oneshot, err));
+    j->image_passes += j->trained.images;
+
+done:
+    return st;
+}
+
+static rfhe_status overflow(job *j, rfhe_overflow **rows, uint64_t *beyond, rfhe_error *err)
+{
+    return rfhe_method_overflow(rows, &j->n_overflow, beyond, j->net, &judges(j)->source, RFHE_COMPUTE_F32,
+                                &j->cli->progress, err);
+}
+
+static rfhe_status work(job *j, rfhe_error *err)
+{
+    static const char *const modes[] = {"average", "conv", "max", "keep"};
+    const double start = rfhe_now();
+    rfhe_pool_mode mode = RFHE_POOL_AVERAGE;
+    rfhe_status st = RFHE_OK;
+
+    RFHE_TRY(read_options(j, err));
+    RFHE_TRY(rfhe_network_open(&j->teacher, j->model, err));
+    RFHE_TRY(open_sets(j, err));
+    RFHE_TRY(start_loaders(j, err));
+    RFHE_TRY(rfhe_graph_clone(&j->net, j->teacher));
+    RFHE_TRY(rfhe_network_set_metadata(j->net, &j->transform, j->calibrate.set));
+    for (int i = 0; i < 4; i++) {
+        if (strcmp(j->pool, modes[i]) == 0) { mode = (rfhe_pool_mode)i; }
+    }
+    RFHE_TRY(rfhe_method_pools(j->net, mode, &j->pools, err));
+    RFHE_TRY(measure(j, &j->before, j->teacher, err));
+    RFHE_TRY(rfhe_profile_collect(&j->profile, j->net, &j->calibrate.source, 0, RFHE_COMPUTE_F32, &j->cli->progress,
+                                  err));
+    j->image_passes += j->profile.images;
+    RFHE_TRY(rfhe_method_replace(&j->report, j->net, &j->profile, &j->replace, err));
+    rfhe_cli_note(j->cli, "%zu activations replaced, deepest %u; fits %.2f s", j->report.n, j->report.depth_max,
+                  j->report.fit_seconds);
+    RFHE_TRY(measure(j, &j->tuned, j->net, err));
+    if (!j->dynamic) { RFHE_TRY(overflow(j, &j->overflow_tuned, &j->beyond_tuned, err)); }
+    j->after = j->tuned;
+    if (j->trains) {
+        rfhe_cli_note(j->cli, "before training: %.2f %% (ReLU %.2f %%)",
+                      100 * (double)j->tuned.top1 / (double)j->tuned.images,
+                      100 * (double)j->before.top1 / (double)j->before.images);
+        RFHE_TRY(train(j, err));
+        RFHE_TRY(measure(j, &j->after, j->net, err));
+        RFHE_TRY(overflow(j, &j->overflow_after, &j->beyond_after, err));
+    }
+    RFHE_TRY(rfhe_method_depth(&j->depth, j->net, err));
+    RFHE_TRY(rfhe_onnx_write(j->net, j->output, err));
+    if (j->trains) { (void)remove(j->checkpoint); }
+    j->seconds = rfhe_now() - start;
+
+done:
+    return st;
+}
+
+/* --- Telling --- */
+
+static double top1(const rfhe_loss_sums *s)
+{
+    return s->images > 0 ? (double)s->top1 / (double)s->images : NAN;
+}
+
+static double standard_error(const rfhe_loss_sums *s)
+{
+    const double p = top1(s);
+
+    return s->images > 0 ? sqrt(p * (1 - p) / (double)s->images) : NAN;
+}
+
+static void write_layers(const job *j, rfhe_json *w)
+{
+    rfhe_json_array(w, "layers");
+    for (size_t i = 0; i < j->report.n; i++) {
+        const rfhe_replace_row *r = &j->report.row[i];
+        rfhe_json_object(w, NULL);
+        rfhe_json_string(w, "node", r->node);
+        rfhe_json_string(w, "form", r->form);
+        rfhe_json_integer(w, "channels", (int64_t)r->channels);
+        rfhe_json_integer(w, "sets", (int64_t)r->sets);
+        rfhe_json_integer(w, "depth", r->depth);
+        rfhe_json_integer(w, "products", r->products);
+        rfhe_json_number(w, "scale_min", r->scale_lo);
+        rfhe_json_number(w, "scale_max", r->scale_hi);
+        rfhe_json_number(w, "sigma", r->sigma);
+        rfhe_json_number(w, "fit_error_before", r->relative_before);
+        rfhe_json_number(w, "fit_error_after", r->relative_after);
+        if (i < j->n_overflow && j->overflow_tuned != NULL) {
+            const double n = (double)j->overflow_tuned[i].images;
+            rfhe_json_number(w, "overflow_before", (double)j->overflow_tuned[i].beyond / n);
+            rfhe_json_number(w, "overflow_worst_before", j->overflow_tuned[i].worst);
+        }
+        if (i < j->n_overflow && j->overflow_after != NULL) {
+            const double n = (double)j->overflow_after[i].images;
+            rfhe_json_number(w, "overflow_after", (double)j->overflow_after[i].beyond / n);
+            rfhe_json_number(w, "overflow_values_after", j->overflow_after[i].share);
+            rfhe_json_number(w, "overflow_worst_after", j->overflow_after[i].worst);
+        }
+        rfhe_json_end_object(w);
+    }
+    rfhe_json_end_array(w);
+}
+
+static void write_json(const job *j)
+{
+    rfhe_json w = {.out = &j->cli->out};
+
+    rfhe_json_object(&w, NULL);
+    rfhe_json_string(&w, "schema", "rfhe.replace/1");
+    rfhe_json_string(&w, "model", j->model);
+    rfhe_json_string(&w, "data", j->spec);
+    rfhe_json_string(&w, "output", j->output);
+    rfhe_json_string(&w, "form", rfhe_args_text(j->args, "form", "even8"));
+    rfhe_json_string(&w, "recipe", j->recipe);
+    rfhe_json_string(&w, "scale", j->scale);
+    rfhe_json_string(&w, "pool", j->pool);
+    rfhe_json_integer(&w, "relu_depth", j->depth);
+    rfhe_json_integer(&w, "activations", (int64_t)j->report.n);
+    rfhe_json_integer(&w, "images", (int64_t)j->after.images);
+    rfhe_json_number(&w, "top1_before", top1(&j->before));
+    rfhe_json_number(&w, "top1_tuned", top1(&j->tuned));
+    rfhe_json_number(&w, "top1_after", top1(&j->after));
+    rfhe_json_number(&w, "stderr", standard_error(&j->after));
+    rfhe_json_string(&w, "judged_on", j->test.set != NULL ? "test" : j->select.set != NULL ? "select" : "calibration");
+    if (j->trains) {
+        rfhe_json_number(&w, "select_top1", j->trained.select_top1);
+        rfhe_json_integer(&w, "epochs", (int64_t)j->trained.epochs);
+        rfhe_json_integer(&w, "stored_epoch", (int64_t)j->trained.stored_epoch);
+        rfhe_json_number(&w, "images_per_second", j->trained.images_per_second);
+        rfhe_json_number(&w, "penalty", j->penalty);
+        rfhe_json_number(&w, "images_beyond_range", (double)j->beyond_after / (double)j->after.images);
+    }
+    if (!j->dynamic) {
+        rfhe_json_number(&w, "images_beyond_range_before", (double)j->beyond_tuned / (double)j->tuned.images);
+    }
+    rfhe_json_integer(&w, "calibration_images", (int64_t)j->profile.images);
+    rfhe_json_integer(&w, "image_passes", (int64_t)j->image_passes);
+    rfhe_json_number(&w, "profile_seconds", j->profile.seconds);
+    rfhe_json_number(&w, "fit_seconds", j->report.fit_seconds);
+    rfhe_json_number(&w, "seconds", j->seconds);
+    rfhe_json_integer(&w, "seed", (int64_t)j->cli->seed);
+    rfhe_json_integer(&w, "threads", j->cli->threads);
+    rfhe_json_string(&w, "dtype", j->compute == RFHE_COMPUTE_BF16 ? "bf16" : "f32");
+    write_layers(j, &w);
+    rfhe_json_end_object(&w);
+}
+
+static void write_text(const job *j)
+{
+    rfhe_text *out = &j->cli->out;
+
+    rfhe_text_printf(out, "%-28s %-10s %5s %8s %10s %8s %8s %9s\n", "activation", "form", "depth", "channels", "range",
+                     "range/sd", "fit", "beyond");
+    for (size_t i = 0; i < j->report.n; i++) {
+        const rfhe_replace_row *r = &j->report.row[i];
+        const rfhe_overflow *o = j->overflow_after != NULL ? j->overflow_after : j->overflow_tuned;
+        char beyond[24] = "-";
+        if (o != NULL && i < j->n_overflow && o[i].images > 0) {
+            (void)snprintf(beyond, sizeof beyond, "%.2f %%", 100 * (double)o[i].beyond / (double)o[i].images);
+        }
+        rfhe_text_printf(out, "%-28.28s %-10s %5u %8zu %10.3g %8.2f %8.4f %9s\n", r->node, r->form, r->depth,
+                         r->channels, r->scale_hi, r->sigma > 0 ? r->scale_hi / r->sigma : 0, r->relative_after, beyond);
+    }
+    rfhe_text_printf(out, "ReLU    %.2f %% of %" PRIu64 " images\n", 100 * top1(&j->before), j->before.images);
+    if (j->trains) { rfhe_text_printf(out, "tuned   %.2f %%\n", 100 * top1(&j->tuned)); }
+    rfhe_text_printf(out, "now     %.2f %% (standard error %.2f), %s scale, depth %u\n", 100 * top1(&j->after),
+                     100 * standard_error(&j->after), j->scale, j->depth);
+    rfhe_text_printf(out, "cost    %" PRIu64 " image passes, fits %.2f s, all %.1f s\n", j->image_passes,
+                     j->report.fit_seconds, j->seconds);
+}
+
+static int run(rfhe_cli *cli, const rfhe_args *args)
+{
+    rfhe_error err = {0};
+    job j = {.cli = cli,
+             .args = args,
+             .model = rfhe_args_at(args, 0),
+             .spec = rfhe_args_text(args, "data", NULL),
+             .output = rfhe_args_text(args, "output", NULL),
+             .recipe = rfhe_args_text(args, "recipe", "oneshot"),
+             .scale = rfhe_args_text(args, "scale", "static"),
+             .pool = rfhe_args_text(args, "pool", "average"),
+             .penalty = NAN};
+    int code = 0;
+
+    if (j.spec == NULL) { return rfhe_cli_usage(cli, "--data is missing"); }
+    if (j.output == NULL) { return rfhe_cli_usage(cli, "--output is missing"); }
+    const rfhe_status st = work(&j, &err);
+    if (st != RFHE_OK) {
+        code = rfhe_cli_fail(cli, st, &err);
+    } else {
+        if (cli->json) {
+            write_json(&j);
+        } else {
+            write_text(&j);
+        }
+        code = rfhe_cli_finish(cli);
+    }
+    rfhe_train_result_clear(&j.trained);
+    rfhe_profile_clear(&j.profile);
+    rfhe_free(j.report.row);
+    rfhe_free(j.overflow_tuned);
+    rfhe_free(j.overflow_after);
+    rfhe_free(j.forms_text);
+    rfhe_text_clear(&j.identity);
+    rfhe_images_close(&j.calibrate);
+    rfhe_images_close(&j.fit);
+    rfhe_images_close(&j.select);
+    rfhe_images_close(&j.test);
+    rfhe_graph_free(j.net);
+    rfhe_graph_free(j.teacher);
+    return code;
+}
+
+const rfhe_command rfhe_cmd_replace = {
+    .name = "replace",
+    .usage = "MODEL.onnx --data SPEC -o OUT.onnx [options]",
+    .summary = "replace ReLU and MaxPool by polynomials and keep the accuracy",
+    .description =
+        "Replaces every ReLU by a polynomial (a PAF, see `rfhe paf list`) and every MaxPool by an average, a convolution "
+        "or a tree of comparisons, so that the network can run on encrypted images.\n\n"
+        "Recipes: `direct` takes the form's own coefficients; `ct` fits them to the values that calibration images "
+        "produce, by channel, in seconds and without training; `oneshot` then trains the network for --epochs with all "
+        "polynomials in place: they fade in from ReLU, a penalty keeps values inside their ranges, and the ReLU network "
+        "teaches.\n\n"
+        "Training images set aside (--val-fraction) choose the epoch that is stored; test images are looked at for the "
+        "report only. The output is standard ONNX: each polynomial is a chain of Mul, Add and Sub, described in the "
+        "metadata under rfhe.paf.N. Interrupted, and run again with the same options, the command continues.",
+    .example = "rfhe replace resnet20.onnx --form even4 --data cifar10:data/cifar10 --epochs 20 --dtype bf16 -o d2.onnx\n"
+               "rfhe replace resnet20.onnx --form f1f1g1g1 --recipe ct --data cifar10:data/cifar10 -o ct.onnx --json",
+    .options = options,
+    .min_args = 1,
+    .max_args = 1,
+    .run = run,
+};
