@@ -4,7 +4,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/mem.h"
-#include "method/method.h"
+#include "method/progressive.h"
 #include "rfhe/onnx.h"
 
 #include <errno.h>
@@ -17,7 +17,8 @@
 static const rfhe_opt options[] = {
     {"form", 'f', RFHE_OPT_TEXT, "F[,F...]", NULL,
      "one form for all activations, or one for each, see `rfhe paf list` (default: even8)"},
-    {"recipe", 'r', RFHE_OPT_CHOICE, "NAME", "direct|ct|oneshot", "how (default: oneshot)"},
+    {"recipe", 'r', RFHE_OPT_CHOICE, "NAME",
+     "direct|baseline|ct|at|pa|pa+at|ct+pa|ct+pa+at|oneshot", "how (default: oneshot)"},
     {"scale", 0, RFHE_OPT_CHOICE, "KIND", "static|dynamic",
      "fixed ranges, or the largest value of each batch, which a ciphertext cannot know (default: static)"},
     {"data", 'd', RFHE_OPT_TEXT, "SPEC", NULL, "images to tune and train on, such as cifar10:DIR (required)"},
@@ -28,7 +29,7 @@ static const rfhe_opt options[] = {
     {"range", 0, RFHE_OPT_CHOICE, "PER", "channel|layer", "one scale for each (default: channel)"},
     {"margin", 0, RFHE_OPT_FLOAT, "F", NULL, "range over the largest value seen (default: 1.1)"},
     {"sigmas", 0, RFHE_OPT_FLOAT, "F", NULL,
-     "range at most so many standard deviations, 0 = no limit (default: oneshot 6, else 0)"},
+     "range at most so many standard deviations, 0 = no limit (default: oneshot 6, with ct 8, else 0)"},
     {"tail", 0, RFHE_OPT_FLOAT, "F", NULL, "weight of the whole range in the fit (default: 0.001)"},
     {"tuner", 0, RFHE_OPT_CHOICE, "NAME", "lm|adam", "least squares, or Adam as published (default: lm)"},
     {"calibrate", 0, RFHE_OPT_UINT, "N", NULL, "images for ranges and fits (default: 2000)"},
@@ -47,6 +48,13 @@ static const rfhe_opt options[] = {
     {"clip", 0, RFHE_OPT_FLOAT, "NORM", NULL, "limit of the gradient's norm (default: 1)"},
     {"ema", 0, RFHE_OPT_FLOAT, "DECAY", NULL, "store an average of the weights (default: none)"},
     {"recalibrate", 0, RFHE_OPT_UINT, "N", NULL, "estimate BN statistics of an average from N batches (default: 50)"},
+    {"group-epochs", 0, RFHE_OPT_UINT, "N", NULL, "published recipes: epochs of a group (default: 20)"},
+    {"passes", 0, RFHE_OPT_UINT, "N", NULL, "published recipes: images shown in training at most (default: no limit)"},
+    {"replacement", 0, RFHE_OPT_CHOICE, "HOW", "direct|progressive",
+     "published recipes: all activations at once, or one after the other (default: by recipe)"},
+    {"training", 0, RFHE_OPT_CHOICE, "HOW", "direct|progressive",
+     "published recipes: everything, or one activation and its layers (default: by recipe)"},
+    {"faults", 0, RFHE_OPT_FLAG, NULL, NULL, "published recipes: with the faults of the released code"},
     {"augment", 0, RFHE_OPT_TEXT, "LIST", NULL, "as for `rfhe train` (default: by data set)"},
     {"val-fraction", 0, RFHE_OPT_FLOAT, "F", NULL, "training images set aside to choose by (default: 0.1)"},
     {"test-data", 0, RFHE_OPT_TEXT, "SPEC", NULL, "images to measure on at the end (default: those of --data)"},
@@ -68,9 +76,9 @@ typedef struct job {
     char checkpoint[4096], *forms_text;
     const char *forms[MAX_FORMS];
     uint32_t n_forms, batch;
-    bool dynamic, trains;
+    bool dynamic, trains, published; /* published: one of the recipes in method/progressive.h */
     rfhe_compute compute;
-    rfhe_graph *teacher, *net;
+    rfhe_graph *teacher, *net, *untouched; /* untouched: with ReLUs, for recipes that replace on the way */
     rfhe_transform transform;
     rfhe_images calibrate, fit, select, test;
     rfhe_profile profile;
@@ -78,8 +86,10 @@ typedef struct job {
     rfhe_replace_options replace;
     rfhe_oneshot_options oneshot;
     rfhe_train_result trained;
+    rfhe_pa_options pa;
+    rfhe_pa_result groups;
     rfhe_text identity;
-    rfhe_loss_sums before, tuned, after;
+    rfhe_loss_sums before, tuned, after, fixed; /* fixed: dynamic training, static scale */
     rfhe_overflow *overflow_tuned, *overflow_after;
     size_t n_overflow;
     uint64_t beyond_tuned, beyond_after, image_passes;
@@ -137,16 +147,36 @@ static void read_training(job *j)
     j->oneshot.no_clamp = rfhe_args_has(a, "no-clamp");
 }
 
+static void read_published(job *j)
+{
+    const rfhe_args *a = j->args;
+    const char *progressive = strstr(j->recipe, "pa") != NULL ? "progressive" : "direct";
+
+    j->pa = (rfhe_pa_options){
+        .replace_progressively = strcmp(rfhe_args_text(a, "replacement", progressive), "direct") != 0,
+        .train_progressively = strcmp(rfhe_args_text(a, "training", progressive), "direct") != 0,
+        .alternate = strstr(j->recipe, "at") != NULL,
+        .dynamic = j->dynamic,
+        .faults = rfhe_args_has(a, "faults"),
+        .epochs_per_group = rfhe_args_uint(a, "group-epochs", 20),
+        .max_passes = rfhe_args_uint(a, "passes", 0),
+        .compute = j->compute,
+        .checkpoint = j->checkpoint,
+        .progress = &j->cli->progress};
+}
+
 static rfhe_status read_options(job *j, rfhe_error *err)
 {
     const rfhe_args *a = j->args;
     const uint64_t batch = rfhe_args_uint(a, "batch", 128), epochs = rfhe_args_uint(a, "epochs", 20);
     const char *checkpoint = rfhe_args_text(a, "checkpoint", NULL);
-    const bool direct = strcmp(j->recipe, "direct") == 0;
+    const bool oneshot = strcmp(j->recipe, "oneshot") == 0;
+    const bool tuned = strncmp(j->recipe, "ct", 2) == 0 || oneshot;
 
-    j->trains = strcmp(j->recipe, "oneshot") == 0;
+    j->trains = strcmp(j->recipe, "direct") != 0 && strcmp(j->recipe, "ct") != 0;
+    j->published = j->trains && !oneshot;
     j->dynamic = strcmp(j->scale, "dynamic") == 0;
-    if (j->trains && j->dynamic) {
+    if (oneshot && j->dynamic) {
         return rfhe_fail(err, RFHE_E_ARG, "oneshot trains for the static scale it is deployed with");
     }
     if (batch == 0 || batch > 65536 || epochs == 0 || epochs > 1000000) {
@@ -162,17 +192,18 @@ static rfhe_status read_options(job *j, rfhe_error *err)
     const bool adam = strcmp(rfhe_args_text(a, "tuner", "lm"), "adam") == 0;
     const bool per_layer = strcmp(rfhe_args_text(a, "coefficients", "channel"), "layer") == 0;
     j->replace = (rfhe_replace_options){
-        .tuning = direct ? RFHE_TUNE_NONE : adam ? RFHE_TUNE_ADAM : RFHE_TUNE_LM,
+        .tuning = !tuned ? RFHE_TUNE_NONE : adam ? RFHE_TUNE_ADAM : RFHE_TUNE_LM,
         .per_layer = per_layer,
         .layer_range = strcmp(rfhe_args_text(a, "range", "channel"), "layer") == 0,
         .margin = rfhe_args_float(a, "margin", 1.1),
-        .sigmas = rfhe_args_float(a, "sigmas", j->trains ? 6 : 0),
+        .sigmas = rfhe_args_float(a, "sigmas", oneshot ? 6 : tuned && !j->dynamic ? 8 : 0),
         .tail = rfhe_args_float(a, "tail", 0),
         .seed = j->cli->seed};
     if (!(j->replace.margin > 0) || !(j->replace.sigmas >= 0)) {
         return rfhe_fail(err, RFHE_E_ARG, "--margin must be above 0, --sigmas not below 0");
     }
     read_training(j);
+    read_published(j);
     const rfhe_status st = read_forms(j, err);
     j->replace.forms = j->forms;
     j->replace.n_forms = j->n_forms;
@@ -289,6 +320,42 @@ static void tell_epoch(void *user, const rfhe_train_epoch *r)
                   r->seconds > 0 ? (double)j->fit.source.images / r->seconds : 0);
 }
 
+static void tell_group(void *user, const rfhe_pa_row *r)
+{
+    static const char *const modes[] = {"coefficients", "block", "both"}, *const kept[] = {"old", "epoch", "average"};
+    const job *j = user;
+
+    rfhe_cli_note(j->cli, "unit %3" PRIu32 "  %-12s  best epoch %2" PRIu64 " %.2f %%  average %.2f %%  kept %s: %.2f %%",
+                  r->unit + 1, modes[r->mode], r->epoch + 1, 100 * r->best_epoch, 100 * r->average, kept[r->keep],
+                  100 * r->best);
+}
+
+/* One of the published recipes; with a dynamic scale also what a static one makes of the result. */
+static rfhe_status run_published(job *j, rfhe_error *err)
+{
+    rfhe_status st = RFHE_OK;
+    rfhe_profile seen = {0};
+    rfhe_paf_control control = {.dynamic = true};
+
+    j->pa.identity = j->identity.data;
+    j->pa.on_group = tell_group;
+    j->pa.user = j;
+    RFHE_TRY(rfhe_method_progressive(&j->groups, j->net, &j->profile, &j->replace, &j->fit.source,
+                                     j->select.set != NULL ? &j->select.source : NULL, &j->pa, err));
+    j->image_passes += j->groups.images;
+    j->trained.select_top1 = j->groups.select_top1;
+    if (j->dynamic) {
+        rfhe_paf_set_control(j->net, &control);
+        st = rfhe_profile_collect(&seen, j->net, &j->calibrate.source, 0, RFHE_COMPUTE_F32, &j->cli->progress, err);
+        rfhe_paf_set_control(j->net, NULL);
+        if (st == RFHE_OK) { st = rfhe_method_fix_scales(j->net, &seen, 1.0, err); }
+    }
+
+done:
+    rfhe_profile_clear(&seen);
+    return st;
+}
+
 static rfhe_status train(job *j, rfhe_error *err)
 {
     rfhe_status st = RFHE_OK;
@@ -304,7 +371,9 @@ static rfhe_status train(job *j, rfhe_error *err)
                      j->replace.tail, (int)j->replace.tuning);
     rfhe_text_printf(&j->identity, "penalty=%.17g\npenalty from=%.17g\nramp=%.17g\nno clamp=%d\n", j->oneshot.penalty,
                      j->oneshot.range, j->oneshot.ramp_epochs, j->oneshot.no_clamp);
+    rfhe_text_printf(&j->identity, "recipe=%s\nseed=%" PRIu64 "\n", j->recipe, j->cli->seed);
     RFHE_TRY(rfhe_text_status(&j->identity));
+    if (j->published) { return run_published(j, err); }
     o->identity = j->identity.data;
     o->on_epoch = tell_epoch;
     o->user = j;
@@ -343,6 +412,7 @@ static rfhe_status work(job *j, rfhe_error *err)
     RFHE_TRY(rfhe_profile_collect(&j->profile, j->net, &j->calibrate.source, 0, RFHE_COMPUTE_F32, &j->cli->progress,
                                   err));
     j->image_passes += j->profile.images;
+    if (j->published) { RFHE_TRY(rfhe_graph_clone(&j->untouched, j->net)); }
     RFHE_TRY(rfhe_method_replace(&j->report, j->net, &j->profile, &j->replace, err));
     rfhe_cli_note(j->cli, "%zu activations replaced, deepest %u; fits %.2f s", j->report.n, j->report.depth_max,
                   j->report.fit_seconds);
@@ -353,8 +423,18 @@ static rfhe_status work(job *j, rfhe_error *err)
         rfhe_cli_note(j->cli, "before training: %.2f %% (ReLU %.2f %%)",
                       100 * (double)j->tuned.top1 / (double)j->tuned.images,
                       100 * (double)j->before.top1 / (double)j->before.images);
+        if (j->published) {
+            rfhe_graph_free(j->net);
+            j->net = j->untouched;
+            j->untouched = NULL;
+        }
         RFHE_TRY(train(j, err));
         RFHE_TRY(measure(j, &j->after, j->net, err));
+        if (j->dynamic) {
+            j->dynamic = false;
+            RFHE_TRY(measure(j, &j->fixed, j->net, err));
+            j->dynamic = true;
+        }
         RFHE_TRY(overflow(j, &j->overflow_after, &j->beyond_after, err));
     }
     RFHE_TRY(rfhe_method_depth(&j->depth, j->net, err));
@@ -436,10 +516,15 @@ static void write_json(const job *j)
     rfhe_json_string(&w, "judged_on", j->test.set != NULL ? "test" : j->select.set != NULL ? "select" : "calibration");
     if (j->trains) {
         rfhe_json_number(&w, "select_top1", j->trained.select_top1);
-        rfhe_json_integer(&w, "epochs", (int64_t)j->trained.epochs);
-        rfhe_json_integer(&w, "stored_epoch", (int64_t)j->trained.stored_epoch);
-        rfhe_json_number(&w, "images_per_second", j->trained.images_per_second);
-        rfhe_json_number(&w, "penalty", j->penalty);
+        if (j->published) {
+            rfhe_json_integer(&w, "groups", (int64_t)j->groups.groups);
+            if (j->dynamic) { rfhe_json_number(&w, "top1_static", top1(&j->fixed)); }
+        } else {
+            rfhe_json_integer(&w, "epochs", (int64_t)j->trained.epochs);
+            rfhe_json_integer(&w, "stored_epoch", (int64_t)j->trained.stored_epoch);
+            rfhe_json_number(&w, "images_per_second", j->trained.images_per_second);
+            rfhe_json_number(&w, "penalty", j->penalty);
+        }
         rfhe_json_number(&w, "images_beyond_range", (double)j->beyond_after / (double)j->after.images);
     }
     if (!j->dynamic) {
@@ -520,6 +605,8 @@ static int run(rfhe_cli *cli, const rfhe_args *args)
     rfhe_images_close(&j.select);
     rfhe_images_close(&j.test);
     rfhe_graph_free(j.net);
+    rfhe_graph_free(j.untouched);
+    rfhe_free(j.groups.rows);
     rfhe_graph_free(j.teacher);
     return code;
 }
@@ -534,7 +621,9 @@ const rfhe_command rfhe_cmd_replace = {
         "Recipes: `direct` takes the form's own coefficients; `ct` fits them to the values that calibration images "
         "produce, by channel, in seconds and without training; `oneshot` then trains the network for --epochs with all "
         "polynomials in place: they fade in from ReLU, a penalty keeps values inside their ranges, and the ReLU network "
-        "teaches.\n\n"
+        "teaches. `baseline`, `at`, `pa` and their combinations with `ct` are the published recipes: groups of epochs "
+        "that train coefficients and layers in turn (at), activation after activation (pa), as long as that helps; "
+        "--faults repeats the mistakes of their released code.\n\n"
         "Training images set aside (--val-fraction) choose the epoch that is stored; test images are looked at for the "
         "report only. The output is standard ONNX: each polynomial is a chain of Mul, Add and Sub, described in the "
         "metadata under rfhe.paf.N. Interrupted, and run again with the same options, the command continues.",

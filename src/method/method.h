@@ -110,6 +110,9 @@ RFHE_MUST_USE rfhe_status rfhe_method_replace(rfhe_replace_report *out, rfhe_gra
 RFHE_MUST_USE rfhe_status rfhe_method_replace_one(rfhe_replace_row *row, rfhe_graph *g,
                                                   const rfhe_profile_layer *layer, const char *form,
                                                   const rfhe_replace_options *opt, rfhe_error *err);
+/* Gives every PAF the range that `profile` saw reach it, times margin: a static scale after training with dynamic ones. */
+RFHE_MUST_USE rfhe_status rfhe_method_fix_scales(rfhe_graph *g, const rfhe_profile *profile, double margin,
+                                                 rfhe_error *err);
 /* Largest encrypted depth of an activation of the network. */
 RFHE_MUST_USE rfhe_status rfhe_method_depth(uint32_t *out, const rfhe_graph *g, rfhe_error *err);
 

@@ -176,6 +176,23 @@ done:
     return st;
 }
 
+rfhe_status rfhe_method_fix_scales(rfhe_graph *g, const rfhe_profile *profile, double margin, rfhe_error *err)
+{
+    for (size_t i = 0; i < profile->n; i++) {
+        const rfhe_profile_layer *l = &profile->layer[i];
+        const double reach = l->whole.n > 0 ? rfhe_histogram_reach(&l->whole) : 0;
+        for (uint32_t at = 0; at < g->n_nodes; at++) {
+            const rfhe_node *n = &g->nodes[at];
+            if (!rfhe_paf_node_is(n) || strcmp(n->name, l->node) != 0) { continue; }
+            const rfhe_tensor *scale = rfhe_graph_constant(g, n, 2);
+            if (scale == NULL) { return rfhe_fail(err, RFHE_E_ARG, "'%s' has no scale", n->name); }
+            rfhe_tensor *t = g->values[n->inputs[2]].constant;
+            for (size_t k = 0; k < t->count; k++) { t->f32[k] = (float)(reach > 0 ? margin * reach : 1.0); }
+        }
+    }
+    return RFHE_OK;
+}
+
 rfhe_status rfhe_method_depth(uint32_t *out, const rfhe_graph *g, rfhe_error *err)
 {
     rfhe_status st = RFHE_OK;
