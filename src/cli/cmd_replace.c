@@ -1,10 +1,9 @@
 /* rfhe replace MODEL --form F --recipe R --data SPEC -o OUT: ReLU and MaxPool become polynomials. */
-#include "cli/network.h"
+#include "cli/replace.h"
 
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/mem.h"
-#include "method/progressive.h"
 #include "rfhe/onnx.h"
 
 #include <errno.h>
@@ -23,85 +22,23 @@ static const rfhe_opt options[] = {
      "fixed ranges, or the largest value of each batch, which a ciphertext cannot know (default: static)"},
     {"data", 'd', RFHE_OPT_TEXT, "SPEC", NULL, "images to tune and train on, such as cifar10:DIR (required)"},
     {"output", 'o', RFHE_OPT_TEXT, "FILE", NULL, "where to write the network (required)"},
-    {"pool", 0, RFHE_OPT_CHOICE, "KIND", "average|conv|max|keep",
-     "what becomes of MaxPool: an average, a convolution that begins as one, a tree of comparisons (default: average)"},
-    {"coefficients", 0, RFHE_OPT_CHOICE, "PER", "channel|layer", "one set of coefficients for each (default: channel)"},
-    {"range", 0, RFHE_OPT_CHOICE, "PER", "channel|layer", "one scale for each (default: channel)"},
-    {"margin", 0, RFHE_OPT_FLOAT, "F", NULL, "range over the largest value seen (default: 1.1)"},
-    {"sigmas", 0, RFHE_OPT_FLOAT, "F", NULL,
-     "range at most so many standard deviations, 0 = no limit (default: oneshot 6, with ct 8, else 0)"},
-    {"tail", 0, RFHE_OPT_FLOAT, "F", NULL, "weight of the whole range in the fit (default: 0.001)"},
-    {"tuner", 0, RFHE_OPT_CHOICE, "NAME", "lm|adam", "least squares, or Adam as published (default: lm)"},
-    {"calibrate", 0, RFHE_OPT_UINT, "N", NULL, "images for ranges and fits (default: 2000)"},
-    {"epochs", 'e', RFHE_OPT_UINT, "N", NULL, "oneshot: passes over the training images (default: 20)"},
-    {"batch", 'b', RFHE_OPT_UINT, "N", NULL, "images per step (default: 128)"},
-    {"optimizer", 0, RFHE_OPT_CHOICE, "RULE", "sgd|adamw", "update rule (default: sgd)"},
-    {"lr", 0, RFHE_OPT_FLOAT, "RATE", NULL, "highest rate (default: sgd 0.03, adamw 0.001)"},
-    {"coefficient-rate", 0, RFHE_OPT_FLOAT, "F", NULL, "times the rate for coefficients, 0 = fixed (default: 0.1)"},
-    {"weight-decay", 0, RFHE_OPT_FLOAT, "F", NULL, "of kernels and matrices (default: sgd 0.0005, adamw 0.02)"},
-    {"penalty", 0, RFHE_OPT_FLOAT, "W", NULL, "weight of the range penalty (default: 0.5)"},
-    {"penalty-from", 0, RFHE_OPT_FLOAT, "F", NULL, "share of the range where it begins (default: 1)"},
-    {"ramp", 0, RFHE_OPT_FLOAT, "EPOCHS", NULL, "from ReLU to the polynomial over so many (default: a tenth)"},
-    {"no-clamp", 0, RFHE_OPT_FLAG, NULL, NULL, "let training see values beyond the range"},
-    {"distill", 0, RFHE_OPT_FLOAT, "W", NULL, "weight of the ReLU network against the labels (default: 0.9)"},
-    {"temperature", 0, RFHE_OPT_FLOAT, "T", NULL, "of that comparison (default: 2)"},
-    {"clip", 0, RFHE_OPT_FLOAT, "NORM", NULL, "limit of the gradient's norm (default: 1)"},
-    {"ema", 0, RFHE_OPT_FLOAT, "DECAY", NULL, "store an average of the weights (default: none)"},
-    {"recalibrate", 0, RFHE_OPT_UINT, "N", NULL, "estimate BN statistics of an average from N batches (default: 50)"},
-    {"group-epochs", 0, RFHE_OPT_UINT, "N", NULL, "published recipes: epochs of a group (default: 20)"},
-    {"passes", 0, RFHE_OPT_UINT, "N", NULL, "published recipes: images shown in training at most (default: no limit)"},
-    {"replacement", 0, RFHE_OPT_CHOICE, "HOW", "direct|progressive",
-     "published recipes: all activations at once, or one after the other (default: by recipe)"},
-    {"training", 0, RFHE_OPT_CHOICE, "HOW", "direct|progressive",
-     "published recipes: everything, or one activation and its layers (default: by recipe)"},
-    {"faults", 0, RFHE_OPT_FLAG, NULL, NULL, "published recipes: with the faults of the released code"},
-    {"augment", 0, RFHE_OPT_TEXT, "LIST", NULL, "as for `rfhe train` (default: by data set)"},
-    {"val-fraction", 0, RFHE_OPT_FLOAT, "F", NULL, "training images set aside to choose by (default: 0.1)"},
-    {"test-data", 0, RFHE_OPT_TEXT, "SPEC", NULL, "images to measure on at the end (default: those of --data)"},
-    {"test-split", 0, RFHE_OPT_TEXT, "NAME", NULL, "their split, or none (default: test)"},
-    {"limit", 0, RFHE_OPT_UINT, "N", NULL, "train on N images only, test on as many at most"},
-    {"dtype", 0, RFHE_OPT_CHOICE, "TYPE", "f32|bf16", "arithmetic of training (default: f32)"},
     {"checkpoint", 0, RFHE_OPT_TEXT, "FILE", NULL, "state to continue from (default: OUTPUT.checkpoint)"},
     {"restart", 0, RFHE_OPT_FLAG, NULL, NULL, "begin anew even if there is a checkpoint"},
+    RFHE_OPTIONS_REPLACE,
     RFHE_OPTIONS_PREPROCESSING,
     {NULL, 0, RFHE_OPT_END, NULL, NULL, NULL},
 };
 
-enum { MAX_FORMS = 512 };
+typedef rfhe_replace_job job;
 
-typedef struct job {
-    rfhe_cli *cli;
-    const rfhe_args *args;
-    const char *model, *spec, *output, *recipe, *scale, *pool;
-    char checkpoint[4096], *forms_text;
-    const char *forms[MAX_FORMS];
-    uint32_t n_forms, batch;
-    bool dynamic, trains, published; /* published: one of the recipes in method/progressive.h */
-    rfhe_compute compute;
-    rfhe_graph *teacher, *net, *untouched; /* untouched: with ReLUs, for recipes that replace on the way */
-    rfhe_transform transform;
-    rfhe_images calibrate, fit, select, test;
-    rfhe_profile profile;
-    rfhe_replace_report report;
-    rfhe_replace_options replace;
-    rfhe_oneshot_options oneshot;
-    rfhe_train_result trained;
-    rfhe_pa_options pa;
-    rfhe_pa_result groups;
-    rfhe_text identity;
-    rfhe_loss_sums before, tuned, after, fixed; /* fixed: dynamic training, static scale */
-    rfhe_overflow *overflow_tuned, *overflow_after;
-    size_t n_overflow;
-    uint64_t beyond_tuned, beyond_after, image_passes;
-    double penalty, seconds;
-    uint32_t pools, depth;
-} job;
 
 /* --- Options --- */
 
 static rfhe_status read_forms(job *j, rfhe_error *err)
 {
-    j->forms_text = rfhe_strdup(rfhe_args_text(j->args, "form", "even8"));
+    rfhe_free(j->forms_text);
+    j->n_forms = 0;
+    j->forms_text = rfhe_strdup(j->form);
     if (j->forms_text == NULL) { return rfhe_fail(err, RFHE_E_NOMEM, "no memory for a list of forms"); }
     for (char *at = j->forms_text; at != NULL;) {
         char *comma = strchr(at, ',');
@@ -109,7 +46,7 @@ static rfhe_status read_forms(job *j, rfhe_error *err)
         if (comma != NULL) { *comma = '\0'; }
         const rfhe_status st = rfhe_paf_from_name(&p, at, err);
         if (st != RFHE_OK) { return st; }
-        if (j->n_forms == MAX_FORMS) { return rfhe_fail(err, RFHE_E_ARG, "more than %d forms", MAX_FORMS); }
+        if (j->n_forms == RFHE_REPLACE_MAX_FORMS) { return rfhe_fail(err, RFHE_E_ARG, "more than %d forms", RFHE_REPLACE_MAX_FORMS); }
         j->forms[j->n_forms++] = at;
         at = comma != NULL ? comma + 1 : NULL;
     }
@@ -169,7 +106,6 @@ static rfhe_status read_options(job *j, rfhe_error *err)
 {
     const rfhe_args *a = j->args;
     const uint64_t batch = rfhe_args_uint(a, "batch", 128), epochs = rfhe_args_uint(a, "epochs", 20);
-    const char *checkpoint = rfhe_args_text(a, "checkpoint", NULL);
     const bool oneshot = strcmp(j->recipe, "oneshot") == 0;
     const bool tuned = strncmp(j->recipe, "ct", 2) == 0 || oneshot;
 
@@ -184,24 +120,17 @@ static rfhe_status read_options(job *j, rfhe_error *err)
     }
     j->batch = (uint32_t)batch;
     j->compute = strcmp(rfhe_args_text(a, "dtype", "f32"), "bf16") == 0 ? RFHE_COMPUTE_BF16 : RFHE_COMPUTE_F32;
-    const int n = checkpoint != NULL ? snprintf(j->checkpoint, sizeof j->checkpoint, "%s", checkpoint)
-                                     : snprintf(j->checkpoint, sizeof j->checkpoint, "%s.checkpoint", j->output);
-    if (n < 0 || (size_t)n >= sizeof j->checkpoint) {
-        return rfhe_fail(err, RFHE_E_ARG, "the name of the checkpoint is too long");
-    }
     const bool adam = strcmp(rfhe_args_text(a, "tuner", "lm"), "adam") == 0;
     const bool per_layer = strcmp(rfhe_args_text(a, "coefficients", "channel"), "layer") == 0;
     j->replace = (rfhe_replace_options){
         .tuning = !tuned ? RFHE_TUNE_NONE : adam ? RFHE_TUNE_ADAM : RFHE_TUNE_LM,
         .per_layer = per_layer,
         .layer_range = strcmp(rfhe_args_text(a, "range", "channel"), "layer") == 0,
-        .margin = rfhe_args_float(a, "margin", 1.1),
-        .sigmas = rfhe_args_float(a, "sigmas", oneshot ? 6 : tuned && !j->dynamic ? 8 : 0),
+        .margin = rfhe_args_float(a, "margin", 0),
+        .sigmas = rfhe_args_float(a, "sigmas", j->dynamic ? -1 : 0),
         .tail = rfhe_args_float(a, "tail", 0),
         .seed = j->cli->seed};
-    if (!(j->replace.margin > 0) || !(j->replace.sigmas >= 0)) {
-        return rfhe_fail(err, RFHE_E_ARG, "--margin must be above 0, --sigmas not below 0");
-    }
+    if (!(j->replace.margin >= 0)) { return rfhe_fail(err, RFHE_E_ARG, "--margin must not be below 0"); }
     read_training(j);
     read_published(j);
     const rfhe_status st = read_forms(j, err);
@@ -215,7 +144,7 @@ static rfhe_status read_options(job *j, rfhe_error *err)
 /* Sets for fitting and choosing; the calibration images come from the fitting ones, as they are. */
 static rfhe_status open_sets(job *j, rfhe_error *err)
 {
-    const double share = j->trains ? rfhe_args_float(j->args, "val-fraction", 0.1) : 0;
+    const double share = j->wants_training ? rfhe_args_float(j->args, "val-fraction", 0.1) : 0;
     const rfhe_dataset_options few = {.limit = rfhe_args_uint(j->args, "calibrate", 2000)};
     rfhe_dataset_options o = {.limit = rfhe_args_uint(j->args, "limit", 0)};
     rfhe_status st = RFHE_OK;
@@ -233,7 +162,7 @@ static rfhe_status open_sets(job *j, rfhe_error *err)
     }
     const rfhe_dataset_options calibration = {.limit = few.limit, .select_count = o.select_count};
     RFHE_TRY(rfhe_dataset_open(&j->calibrate.set, j->spec, share > 0 ? "fit" : "train", &calibration, err));
-    if (j->trains) {
+    if (j->wants_training) {
         RFHE_TRY(rfhe_dataset_open(&j->fit.set, j->spec, share > 0 ? "fit" : "train", &o, err));
         if (rfhe_dataset_count(j->fit.set) < j->batch) {
             st = rfhe_fail(err, RFHE_E_ARG, "%zu training images do not fill a batch of %" PRIu32,
@@ -266,7 +195,7 @@ static rfhe_status start_loaders(job *j, rfhe_error *err)
         RFHE_TRY(rfhe_dataset_open(&j->test.set, rfhe_args_text(j->args, "test-data", j->spec), split, &some, err));
         RFHE_TRY(start_loader(j, &j->test, err));
     }
-    if (j->trains) {
+    if (j->wants_training) {
         const char *list = rfhe_args_text(j->args, "augment", rfhe_network_usual_augmentation(j->fit.set));
         RFHE_TRY(rfhe_network_augmentation(&augment, list, err));
         const rfhe_loader_options fit = {.batch = j->batch,
@@ -276,7 +205,7 @@ static rfhe_status start_loaders(job *j, rfhe_error *err)
                                          .seed = j->cli->seed,
                                          .augment = augment};
         RFHE_TRY(rfhe_images_open(&j->fit, j->fit.set, &j->transform, &fit, err));
-        rfhe_text_printf(&j->identity, "augmentation=%s\n", list);
+        j->augmentation = list;
     }
 
 done:
@@ -361,11 +290,10 @@ static rfhe_status train(job *j, rfhe_error *err)
     rfhe_status st = RFHE_OK;
     rfhe_train_options *o = &j->oneshot.train;
 
-    if (rfhe_args_has(j->args, "restart") && remove(j->checkpoint) != 0 && errno != ENOENT) {
-        return rfhe_fail(err, RFHE_E_IO, "cannot remove '%s': %s", j->checkpoint, strerror(errno));
-    }
+    rfhe_text_clear(&j->identity);
+    rfhe_text_printf(&j->identity, "augmentation=%s\n", j->augmentation);
     rfhe_text_printf(&j->identity, "model=%s\ndata=%s\nform=%s\npool=%s\ncalibrate=%" PRIu64 "\n", j->model, j->spec,
-                     rfhe_args_text(j->args, "form", "even8"), j->pool, j->calibrate.source.images);
+                     j->form, j->pool, j->calibrate.source.images);
     rfhe_text_printf(&j->identity, "margin=%.17g\nsigmas=%.17g\nper layer=%d,%d\ntail=%.17g\ntuning=%d\n",
                      j->replace.margin, j->replace.sigmas, j->replace.per_layer, j->replace.layer_range,
                      j->replace.tail, (int)j->replace.tuning);
@@ -391,42 +319,59 @@ static rfhe_status overflow(job *j, rfhe_overflow **rows, uint64_t *beyond, rfhe
                                 &j->cli->progress, err);
 }
 
-static rfhe_status work(job *j, rfhe_error *err)
+rfhe_status rfhe_replace_prepare(rfhe_replace_job *j, bool wants_training, rfhe_error *err)
 {
     static const char *const modes[] = {"average", "conv", "max", "keep"};
-    const double start = rfhe_now();
     rfhe_pool_mode mode = RFHE_POOL_AVERAGE;
     rfhe_status st = RFHE_OK;
 
+    j->wants_training = wants_training;
     RFHE_TRY(read_options(j, err));
     RFHE_TRY(rfhe_network_open(&j->teacher, j->model, err));
     RFHE_TRY(open_sets(j, err));
     RFHE_TRY(start_loaders(j, err));
-    RFHE_TRY(rfhe_graph_clone(&j->net, j->teacher));
-    RFHE_TRY(rfhe_network_set_metadata(j->net, &j->transform, j->calibrate.set));
+    RFHE_TRY(rfhe_graph_clone(&j->base, j->teacher));
+    RFHE_TRY(rfhe_network_set_metadata(j->base, &j->transform, j->calibrate.set));
     for (int i = 0; i < 4; i++) {
         if (strcmp(j->pool, modes[i]) == 0) { mode = (rfhe_pool_mode)i; }
     }
-    RFHE_TRY(rfhe_method_pools(j->net, mode, &j->pools, err));
+    RFHE_TRY(rfhe_method_pools(j->base, mode, &j->pools, err));
+    const bool dynamic = j->dynamic;
+    j->dynamic = false;
     RFHE_TRY(measure(j, &j->before, j->teacher, err));
-    RFHE_TRY(rfhe_profile_collect(&j->profile, j->net, &j->calibrate.source, 0, RFHE_COMPUTE_F32, &j->cli->progress,
+    j->dynamic = dynamic;
+    RFHE_TRY(rfhe_profile_collect(&j->profile, j->base, &j->calibrate.source, 0, RFHE_COMPUTE_F32, &j->cli->progress,
                                   err));
-    j->image_passes += j->profile.images;
-    if (j->published) { RFHE_TRY(rfhe_graph_clone(&j->untouched, j->net)); }
+
+done:
+    return st;
+}
+
+rfhe_status rfhe_replace_once(rfhe_replace_job *j, bool quick, rfhe_error *err)
+{
+    const double start = rfhe_now();
+    rfhe_status st = RFHE_OK;
+
+    RFHE_TRY(read_options(j, err));
+    j->image_passes = j->profile.images;
+    RFHE_TRY(rfhe_graph_clone(&j->net, j->base));
     RFHE_TRY(rfhe_method_replace(&j->report, j->net, &j->profile, &j->replace, err));
     rfhe_cli_note(j->cli, "%zu activations replaced, deepest %u; fits %.2f s", j->report.n, j->report.depth_max,
                   j->report.fit_seconds);
-    RFHE_TRY(measure(j, &j->tuned, j->net, err));
-    if (!j->dynamic) { RFHE_TRY(overflow(j, &j->overflow_tuned, &j->beyond_tuned, err)); }
+    if (!j->trains || !quick) {
+        RFHE_TRY(measure(j, &j->tuned, j->net, err));
+        if (!j->dynamic && !quick) { RFHE_TRY(overflow(j, &j->overflow_tuned, &j->beyond_tuned, err)); }
+    }
     j->after = j->tuned;
     if (j->trains) {
-        rfhe_cli_note(j->cli, "before training: %.2f %% (ReLU %.2f %%)",
-                      100 * (double)j->tuned.top1 / (double)j->tuned.images,
-                      100 * (double)j->before.top1 / (double)j->before.images);
+        if (!quick) {
+            rfhe_cli_note(j->cli, "before training: %.2f %% (ReLU %.2f %%)", 100 * rfhe_replace_top1(&j->tuned),
+                          100 * rfhe_replace_top1(&j->before));
+        }
         if (j->published) {
             rfhe_graph_free(j->net);
-            j->net = j->untouched;
-            j->untouched = NULL;
+            j->net = NULL;
+            RFHE_TRY(rfhe_graph_clone(&j->net, j->base));
         }
         RFHE_TRY(train(j, err));
         RFHE_TRY(measure(j, &j->after, j->net, err));
@@ -435,9 +380,63 @@ static rfhe_status work(job *j, rfhe_error *err)
             RFHE_TRY(measure(j, &j->fixed, j->net, err));
             j->dynamic = true;
         }
-        RFHE_TRY(overflow(j, &j->overflow_after, &j->beyond_after, err));
+        if (!quick) { RFHE_TRY(overflow(j, &j->overflow_after, &j->beyond_after, err)); }
     }
     RFHE_TRY(rfhe_method_depth(&j->depth, j->net, err));
+    j->seconds = rfhe_now() - start;
+
+done:
+    return st;
+}
+
+void rfhe_replace_forget(rfhe_replace_job *j)
+{
+    rfhe_train_result_clear(&j->trained);
+    rfhe_free(j->groups.rows);
+    rfhe_free(j->report.row);
+    rfhe_free(j->overflow_tuned);
+    rfhe_free(j->overflow_after);
+    rfhe_graph_free(j->net);
+    j->groups = (rfhe_pa_result){0};
+    j->report = (rfhe_replace_report){0};
+    j->overflow_tuned = j->overflow_after = NULL;
+    j->net = NULL;
+    j->n_overflow = 0;
+    j->tuned = j->after = j->fixed = (rfhe_loss_sums){0};
+    j->penalty = NAN;
+}
+
+void rfhe_replace_close(rfhe_replace_job *j)
+{
+    rfhe_replace_forget(j);
+    rfhe_profile_clear(&j->profile);
+    rfhe_free(j->forms_text);
+    rfhe_text_clear(&j->identity);
+    rfhe_images_close(&j->calibrate);
+    rfhe_images_close(&j->fit);
+    rfhe_images_close(&j->select);
+    rfhe_images_close(&j->test);
+    rfhe_graph_free(j->base);
+    rfhe_graph_free(j->teacher);
+}
+
+static rfhe_status work(job *j, rfhe_error *err)
+{
+    const double start = rfhe_now();
+    const char *checkpoint = rfhe_args_text(j->args, "checkpoint", NULL);
+    const bool trains = strcmp(j->recipe, "direct") != 0 && strcmp(j->recipe, "ct") != 0;
+    rfhe_status st = RFHE_OK;
+
+    const int n = checkpoint != NULL ? snprintf(j->checkpoint, sizeof j->checkpoint, "%s", checkpoint)
+                                     : snprintf(j->checkpoint, sizeof j->checkpoint, "%s.checkpoint", j->output);
+    if (n < 0 || (size_t)n >= sizeof j->checkpoint) {
+        return rfhe_fail(err, RFHE_E_ARG, "the name of the checkpoint is too long");
+    }
+    if (rfhe_args_has(j->args, "restart") && remove(j->checkpoint) != 0 && errno != ENOENT) {
+        return rfhe_fail(err, RFHE_E_IO, "cannot remove '%s': %s", j->checkpoint, strerror(errno));
+    }
+    RFHE_TRY(rfhe_replace_prepare(j, trains, err));
+    RFHE_TRY(rfhe_replace_once(j, false, err));
     RFHE_TRY(rfhe_onnx_write(j->net, j->output, err));
     if (j->trains) { (void)remove(j->checkpoint); }
     j->seconds = rfhe_now() - start;
@@ -448,16 +447,11 @@ done:
 
 /* --- Telling --- */
 
-static double top1(const rfhe_loss_sums *s)
+double rfhe_replace_stderr(const rfhe_loss_sums *s)
 {
-    return s->images > 0 ? (double)s->top1 / (double)s->images : NAN;
-}
+    const double p = rfhe_replace_top1(s);
 
-static double standard_error(const rfhe_loss_sums *s)
-{
-    const double p = top1(s);
-
-    return s->images > 0 ? sqrt(p * (1 - p) / (double)s->images) : NAN;
+    return s->images > 0 ? sqrt(p * (1 - p) / (double)s->images) : 0;
 }
 
 static void write_layers(const job *j, rfhe_json *w)
@@ -502,23 +496,23 @@ static void write_json(const job *j)
     rfhe_json_string(&w, "model", j->model);
     rfhe_json_string(&w, "data", j->spec);
     rfhe_json_string(&w, "output", j->output);
-    rfhe_json_string(&w, "form", rfhe_args_text(j->args, "form", "even8"));
+    rfhe_json_string(&w, "form", j->form);
     rfhe_json_string(&w, "recipe", j->recipe);
     rfhe_json_string(&w, "scale", j->scale);
     rfhe_json_string(&w, "pool", j->pool);
     rfhe_json_integer(&w, "relu_depth", j->depth);
     rfhe_json_integer(&w, "activations", (int64_t)j->report.n);
     rfhe_json_integer(&w, "images", (int64_t)j->after.images);
-    rfhe_json_number(&w, "top1_before", top1(&j->before));
-    rfhe_json_number(&w, "top1_tuned", top1(&j->tuned));
-    rfhe_json_number(&w, "top1_after", top1(&j->after));
-    rfhe_json_number(&w, "stderr", standard_error(&j->after));
+    rfhe_json_number(&w, "top1_before", rfhe_replace_top1(&j->before));
+    rfhe_json_number(&w, "top1_tuned", rfhe_replace_top1(&j->tuned));
+    rfhe_json_number(&w, "top1_after", rfhe_replace_top1(&j->after));
+    rfhe_json_number(&w, "stderr", rfhe_replace_stderr(&j->after));
     rfhe_json_string(&w, "judged_on", j->test.set != NULL ? "test" : j->select.set != NULL ? "select" : "calibration");
     if (j->trains) {
         rfhe_json_number(&w, "select_top1", j->trained.select_top1);
         if (j->published) {
             rfhe_json_integer(&w, "groups", (int64_t)j->groups.groups);
-            if (j->dynamic) { rfhe_json_number(&w, "top1_static", top1(&j->fixed)); }
+            if (j->dynamic) { rfhe_json_number(&w, "top1_static", rfhe_replace_top1(&j->fixed)); }
         } else {
             rfhe_json_integer(&w, "epochs", (int64_t)j->trained.epochs);
             rfhe_json_integer(&w, "stored_epoch", (int64_t)j->trained.stored_epoch);
@@ -558,10 +552,10 @@ static void write_text(const job *j)
         rfhe_text_printf(out, "%-28.28s %-10s %5u %8zu %10.3g %8.2f %8.4f %9s\n", r->node, r->form, r->depth,
                          r->channels, r->scale_hi, r->sigma > 0 ? r->scale_hi / r->sigma : 0, r->relative_after, beyond);
     }
-    rfhe_text_printf(out, "ReLU    %.2f %% of %" PRIu64 " images\n", 100 * top1(&j->before), j->before.images);
-    if (j->trains) { rfhe_text_printf(out, "tuned   %.2f %%\n", 100 * top1(&j->tuned)); }
-    rfhe_text_printf(out, "now     %.2f %% (standard error %.2f), %s scale, depth %u\n", 100 * top1(&j->after),
-                     100 * standard_error(&j->after), j->scale, j->depth);
+    rfhe_text_printf(out, "ReLU    %.2f %% of %" PRIu64 " images\n", 100 * rfhe_replace_top1(&j->before), j->before.images);
+    if (j->trains) { rfhe_text_printf(out, "tuned   %.2f %%\n", 100 * rfhe_replace_top1(&j->tuned)); }
+    rfhe_text_printf(out, "now     %.2f %% (standard error %.2f), %s scale, depth %u\n", 100 * rfhe_replace_top1(&j->after),
+                     100 * rfhe_replace_stderr(&j->after), j->scale, j->depth);
     rfhe_text_printf(out, "cost    %" PRIu64 " image passes, fits %.2f s, all %.1f s\n", j->image_passes,
                      j->report.fit_seconds, j->seconds);
 }
@@ -575,6 +569,7 @@ static int run(rfhe_cli *cli, const rfhe_args *args)
              .spec = rfhe_args_text(args, "data", NULL),
              .output = rfhe_args_text(args, "output", NULL),
              .recipe = rfhe_args_text(args, "recipe", "oneshot"),
+             .form = rfhe_args_text(args, "form", "even8"),
              .scale = rfhe_args_text(args, "scale", "static"),
              .pool = rfhe_args_text(args, "pool", "average"),
              .penalty = NAN};
@@ -593,21 +588,7 @@ static int run(rfhe_cli *cli, const rfhe_args *args)
         }
         code = rfhe_cli_finish(cli);
     }
-    rfhe_train_result_clear(&j.trained);
-    rfhe_profile_clear(&j.profile);
-    rfhe_free(j.report.row);
-    rfhe_free(j.overflow_tuned);
-    rfhe_free(j.overflow_after);
-    rfhe_free(j.forms_text);
-    rfhe_text_clear(&j.identity);
-    rfhe_images_close(&j.calibrate);
-    rfhe_images_close(&j.fit);
-    rfhe_images_close(&j.select);
-    rfhe_images_close(&j.test);
-    rfhe_graph_free(j.net);
-    rfhe_graph_free(j.untouched);
-    rfhe_free(j.groups.rows);
-    rfhe_graph_free(j.teacher);
+    rfhe_replace_close(&j);
     return code;
 }
 

@@ -466,8 +466,8 @@ static void published_recipes_run_and_continue(void **state)
         rfhe_pa_options o = recipes[i];
         rfhe_pa_result a = {0}, b = {0};
         rfhe_status st = RFHE_OK;
-        o.epochs_per_group = 3;
-        o.max_passes = 3 * 5 * 128;
+        o.epochs_per_group = 2;
+        o.max_passes = 3 * 3 * 128;
         o.coef_rate = 1e-3;
         o.block_rate = 1e-3;
         ok(rfhe_method_progressive(&a, whole, &p, &replace, &fit, &chosen, &o, &err), &err);
