@@ -34,7 +34,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const rfhe_status st = rfhe_onnx_read_memory(&g, data, size, NULL, &err);
 
     if (st != RFHE_OK) {
-        must(g == NULL && err.code == st && err.text[0] != '\0', "refused without a sentence", rfhe_status_name(st));
+        must(g == NULL && err.code == st && err.text[0] != '\0', "refused without a sentence",
+             rfhe_status_name(st));
         must(st == RFHE_E_FORMAT || st == RFHE_E_UNSUPPORTED, "unexpected status", err.text);
         goto done;
     }
@@ -43,9 +44,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         must(err.code == RFHE_E_UNSUPPORTED, "an inferred graph cannot be written", err.text);
         goto done;
     }
-    must(rfhe_onnx_read_memory(&again, bytes, n, NULL, &err) == RFHE_OK, "what was written cannot be read", err.text);
-    must(!graph_is_writable_as_is(g) || graphs_are_equal(g, again, &what), "the graph changed", what);
-    must(rfhe_onnx_write_memory(&bytes_again, &n_again, again, &err) == RFHE_OK, "cannot be written again", err.text);
+    must(rfhe_onnx_read_memory(&again, bytes, n, NULL, &err) == RFHE_OK,
+         "what was written cannot be read", err.text);
+    must(!graph_is_writable_as_is(g) || graphs_are_equal(g, again, &what), "the graph changed",
+         what);
+    must(rfhe_onnx_write_memory(&bytes_again, &n_again, again, &err) == RFHE_OK,
+         "cannot be written again", err.text);
     must(n == n_again && memcmp(bytes, bytes_again, n) == 0, "the bytes changed", "");
 
 done:
@@ -72,7 +76,8 @@ static size_t below(mutation *m, size_t n)
 
 static int64_t some_number(mutation *m)
 {
-    static const int64_t edges[] = {0, 1, -1, 2, 3, 7, 64, -2, INT64_MAX, INT64_MIN, INT32_MAX, (int64_t)1 << 40, 1 << 20};
+    static const int64_t edges[] = {
+        0, 1, -1, 2, 3, 7, 64, -2, INT64_MAX, INT64_MIN, INT32_MAX, (int64_t)1 << 40, 1 << 20};
 
     return edges[below(m, sizeof edges / sizeof *edges)];
 }
@@ -133,7 +138,8 @@ static void mutate_tensor(mutation *m, Onnx__TensorProto *t)
 
 static void mutate_attribute(mutation *m, Onnx__AttributeProto *a)
 {
-    static const char *const words[] = {"SAME_UPPER", "SAME_LOWER", "VALID", "NOTSET", "edge", "reflect", "constant"};
+    static const char *const words[] = {"SAME_UPPER", "SAME_LOWER", "VALID",   "NOTSET",
+                                        "edge",       "reflect",    "constant"};
 
     if (a->n_ints > 0) {
         mutate_ints(m, a->ints, &a->n_ints);
@@ -151,12 +157,14 @@ static void mutate_attribute(mutation *m, Onnx__AttributeProto *a)
 
 static void mutate_node(mutation *m, Onnx__NodeProto *n)
 {
-    static const char *const more[] = {"Shape", "Gather", "Unsqueeze", "Squeeze", "Cast", "Div", "Constant"};
+    static const char *const more[] = {"Shape", "Gather", "Unsqueeze", "Squeeze",
+                                       "Cast",  "Div",    "Constant"};
     const size_t n_more = sizeof more / sizeof *more, k = below(m, RFHE_OP_COUNT + n_more);
 
     switch (below(m, 4)) {
     case 0:
-        n->op_type = (char *)(uintptr_t)(k < RFHE_OP_COUNT ? rfhe_op_name((rfhe_op)k) : more[k - RFHE_OP_COUNT]);
+        n->op_type = (char *)(uintptr_t)(k < RFHE_OP_COUNT ? rfhe_op_name((rfhe_op)k)
+                                                           : more[k - RFHE_OP_COUNT]);
         break;
     case 1:
         if (n->n_input > 0) { n->input[below(m, n->n_input)] = some_name(m); }
@@ -175,13 +183,18 @@ static void mutate_shape(mutation *m, Onnx__ValueInfoProto *v)
 {
     Onnx__TypeProto *t = v->type;
 
-    if (t == NULL || t->value_case != ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE || t->tensor_type->shape == NULL) { return; }
+    if (t == NULL || t->value_case != ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE ||
+        t->tensor_type->shape == NULL) {
+        return;
+    }
     Onnx__TensorShapeProto *s = t->tensor_type->shape;
     if (s->n_dim == 0) { return; }
     Onnx__TensorShapeProto__Dimension *d = s->dim[below(m, s->n_dim)];
     d->value_case = below(m, 3) == 0 ? ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE__NOT_SET
                                      : ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE;
-    if (d->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE) { d->dim_value = some_number(m); }
+    if (d->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE) {
+        d->dim_value = some_number(m);
+    }
 }
 
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned seed)
@@ -190,7 +203,8 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsi
     ProtobufCMessage *message = NULL;
 
     if (below(&m, 4) == 0) { return LLVMFuzzerMutate(data, size, max_size); }
-    if (rfhe_onnx_parse(&message, &m.arena, &onnx__model_proto__descriptor, data, size, "", NULL) != RFHE_OK ||
+    if (rfhe_onnx_parse(&message, &m.arena, &onnx__model_proto__descriptor, data, size, "", NULL) !=
+            RFHE_OK ||
         ((Onnx__ModelProto *)(void *)message)->graph == NULL) {
         rfhe_onnx_arena_clear(&m.arena);
         return LLVMFuzzerMutate(data, size, max_size);
@@ -200,14 +214,18 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsi
     for (size_t rounds = below(&m, 3) + 1; rounds > 0; rounds--) {
         switch (below(&m, 12)) {
         case 0:
-            if (model->n_opset_import > 0) { model->opset_import[0]->version = 5 + (int64_t)below(&m, 18); }
+            if (model->n_opset_import > 0) {
+                model->opset_import[0]->version = 5 + (int64_t)below(&m, 18);
+            }
             break;
         case 1:
             if (g->n_input > 0) { mutate_shape(&m, g->input[below(&m, g->n_input)]); }
             break;
         case 2:
         case 3:
-            if (g->n_initializer > 0) { mutate_tensor(&m, g->initializer[below(&m, g->n_initializer)]); }
+            if (g->n_initializer > 0) {
+                mutate_tensor(&m, g->initializer[below(&m, g->n_initializer)]);
+            }
             break;
         case 4:
             if (g->n_output > 0) { g->output[below(&m, g->n_output)]->name = some_name(&m); }

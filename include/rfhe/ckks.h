@@ -117,12 +117,14 @@ RFHE_API RFHE_MUST_USE rfhe_status rfhe_public_key_new(rfhe_public_key **out,
 RFHE_API void rfhe_public_key_free(rfhe_public_key *pk);
 
 /* A key that is wanted: a Galois element and the highest level at which it will be used.
- *   element   RFHE_ELEMENT_RELIN for relinearisation, else odd in [3, 2N): rfhe_element_rotate, rfhe_element_conjugate
+ *   element   odd in [3, 2N): rfhe_element_rotate, rfhe_element_conjugate; or one of the RFHE_ELEMENT constants
  *   special   special primes the key uses, fewer primes = smaller key and more digits; 0 = the fastest choice */
 typedef struct rfhe_key_want {
     uint32_t element, level, special;
 } rfhe_key_want;
-enum { RFHE_ELEMENT_RELIN = 0 };
+/* Elements that are no automorphisms: relinearisation; from the dense secret to a sparse one that is drawn anew for
+ * every set of keys (level 0 and one special prime only), and back. The last two must come from one list. */
+enum { RFHE_ELEMENT_RELIN = 0, RFHE_ELEMENT_ENCAPSULATE = 2, RFHE_ELEMENT_RELEASE = 4 };
 
 /* The element of a rotation of the slots by `by` to the left (slot i receives slot i + by), any sign. */
 RFHE_API uint32_t rfhe_element_rotate(const rfhe_ckks *c, int64_t by);
@@ -303,15 +305,179 @@ typedef struct rfhe_poly_info {
 RFHE_API rfhe_poly_info rfhe_poly_program_info(const rfhe_poly_program *p);
 /* The same program on a number. */
 RFHE_API double rfhe_poly_program_value(const rfhe_poly_program *p, double x);
-/* Adds the relinearisation key that an evaluation from `level` needs. */
+/* Adds the relinearisation keys with which an evaluation from `level` is fastest: one for each number of special primes
+ * that is the best choice at some level of its way. Any one key for `level` would do. */
 RFHE_API RFHE_MUST_USE rfhe_status rfhe_poly_program_keys(const rfhe_poly_program *p,
-                                                          uint32_t level, rfhe_key_list *list,
-                                                          rfhe_error *err);
+                                                          const rfhe_ckks *c, uint32_t level,
+                                                          rfhe_key_list *list, rfhe_error *err);
 /* out = program(a), `depth` levels lower. RFHE_E_DEPTH when a has too few. The first evaluation with an evaluator makes
  * room for the registers; later ones allocate nothing. The bound of `a` decides the error estimate only. */
 RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_evaluate(rfhe_ct *out, const rfhe_ct *a,
                                                     const rfhe_poly_program *p, rfhe_evaluator *ev,
                                                     rfhe_error *err);
+
+/* ---- Linear maps --------------------------------------------------------------------------------------------- */
+
+/* Diagonal k of a matrix on n slots: out[i] = sum over diagonals of re/im[i] * in[(i + index) mod n]. */
+typedef struct rfhe_diagonal {
+    int64_t index;
+    const double *re, *im; /* n numbers each; im may be NULL */
+} rfhe_diagonal;
+
+typedef struct rfhe_linear_options { /* zero = choose for me */
+    double in_scale;  /* scale of the input; 0 = nominal at `level`             */
+    double out_scale; /* scale of the result; 0 = nominal at `level` - 1        */
+    uint32_t baby;    /* baby steps, a power of two; 0 = the fastest choice      */
+    uint32_t special; /* special primes of its keys; 0 = the fastest choice     */
+} rfhe_linear_options;
+
+/* Encodes a matrix by its non-zero diagonals for inputs at `level` (one level is used). Baby-step giant-step with
+ * double hoisting: baby rotations share one decomposition and stay modulo Q P, each giant step divides by P once.
+ * Memory: diagonals * (level + 1 + special) * N * 8 bytes. `opt` may be NULL. n a power of two up to N/2.
+ * RFHE_E_ARG: no diagonals, an index twice, a matrix that does not fit the scale. RFHE_E_DEPTH: level 0. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_linear_map_new(rfhe_linear_map **out, const rfhe_ckks *c,
+                                                       size_t n, const rfhe_diagonal *diagonal,
+                                                       size_t count, uint32_t level,
+                                                       const rfhe_linear_options *opt,
+                                                       rfhe_error *err);
+RFHE_API void rfhe_linear_map_free(rfhe_linear_map *m);
+/* Bytes of the encoded diagonals. */
+RFHE_API size_t rfhe_linear_map_bytes(const rfhe_linear_map *m);
+/* Rotations: with a shared decomposition, and with one of their own. */
+RFHE_API void rfhe_linear_map_rotations(const rfhe_linear_map *m, uint32_t *baby, uint32_t *giant);
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_linear_map_keys(const rfhe_linear_map *m,
+                                                        rfhe_key_list *list, rfhe_error *err);
+/* out = m(a), rescaled; a at the map's level or above. The first use with an evaluator makes room. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_linear(rfhe_ct *out, const rfhe_ct *a,
+                                                  const rfhe_linear_map *m, rfhe_evaluator *ev,
+                                                  rfhe_error *err);
+
+/* ---- Packing of coefficients --------------------------------------------------------------------------------- */
+
+/* Merges `count` = 2^b ciphertexts, of whose coefficients only those at multiples of `count` matter, into ct[0]:
+ * coefficient count*i + o of the result is coefficient count*i of ct[o], everything else cancels. count - 1 key
+ * switches with b keys. The numbers are kept (the factor `count` goes into the scale). All inputs: one level, one
+ * scale, two parts; ct[1..] are overwritten. Source: Chen, Dai, Kim, Song 2021; Kim, Guyot 2023. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_pack(rfhe_ct *const *ct, size_t count, rfhe_evaluator *ev,
+                                                rfhe_error *err);
+/* The keys of a packing of `count` at `level`. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_pack_keys(const rfhe_ckks *c, size_t count, uint32_t level,
+                                                  rfhe_key_list *list, rfhe_error *err);
+
+/* ---- Refresh (bootstrapping) --------------------------------------------------------------------------------- */
+
+/* Gives levels back to an exhausted ciphertext, SlotsToCoeffs first:
+ *
+ *   slots, level s  --to_coeffs-->  coefficients, level s - f  --(work on coefficients)-->  coefficients, level 0
+ *   coefficients, level 0  --raise-->  slots, level r
+ *
+ * to_coeffs moves slot j to coefficient gap * rev(j) (gap = N / 2 / slots, rev reverses log2 slots bits; an imaginary
+ * part goes N/2 further); raise brings coefficient gap * rev(j) to slot j, so that the two together are the identity.
+ * In between, the polynomial may be worked on as such: convolutions, packings (rfhe_ct_pack).
+ *
+ * Chain of the parameters, bottom first: q_0; whatever is wanted for the work on coefficients; f primes for to_coeffs;
+ * the user's levels; the levels of the modular reduction; g primes of CoeffsToSlots. The message of a ciphertext at
+ * level 0 must stay within |x| <= 1 (times `bound`); the relative error of the idea is (2 pi bound scale_0/q_0)^2 / 6.
+ * No secret is needed: all keys come from rfhe_refresh_keys. Immutable once made. */
+typedef struct rfhe_refresh rfhe_refresh;
+
+enum { RFHE_REFRESH_MAX_FACTORS = 8 };
+
+typedef struct rfhe_refresh_options { /* zero = choose for me */
+    uint32_t log2_slots;         /* slots in use; 0 = all, N/2                                                     */
+    bool complex_slots;          /* both halves of the coefficients: two modular reductions                        */
+    uint32_t to_coeffs_level;    /* level s of the input of to_coeffs; 0 = the level that raise returns            */
+    uint32_t to_coeffs_factors;  /* f, 1 .. 8; 0 = 2                                                               */
+    uint32_t to_slots_factors;   /* g, 1 .. 8; 0 = 3                                                               */
+    uint32_t doublings;          /* of the angle; 0 = 3                                                            */
+    double reduction_error;      /* largest error of the polynomial, relative to q_0; 0 = 2^-28                    */
+    double bound;                /* largest |number| in a coefficient; 0 = 1                                       */
+} rfhe_refresh_options;
+
+typedef struct rfhe_refresh_info {
+    uint32_t slots, to_coeffs_level, to_coeffs_out_level, raise_level; /* raise_level = r: levels to work with */
+    uint32_t degree, doublings, reduction_levels, k; /* of the modular reduction: |integer| <= k         */
+    double log2_failure;      /* of one refresh, all coefficients together: at most -128                 */
+    double log2_encapsulation; /* modulus of the encapsulation key, for the security table               */
+    uint32_t rotations, products; /* key switches of raise + to_coeffs: rotations and conjugations; relinearisations */
+    size_t plain_bytes;       /* encoded diagonals in memory */
+} rfhe_refresh_info;
+
+/* RFHE_E_ARG, RFHE_E_DEPTH (the chain is too short), RFHE_E_INSECURE (encapsulation), RFHE_E_NOMEM. `opt` may be NULL. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_refresh_new(rfhe_refresh **out, const rfhe_ckks *c,
+                                                    const rfhe_refresh_options *opt, rfhe_error *err);
+RFHE_API void rfhe_refresh_free(rfhe_refresh *r);
+RFHE_API rfhe_refresh_info rfhe_refresh_get_info(const rfhe_refresh *r);
+/* Adds every key that to_coeffs and raise need. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_refresh_keys(const rfhe_refresh *r, rfhe_key_list *list,
+                                                     rfhe_error *err);
+/* Slots at to_coeffs_level (or above; nominal scale of that level) to coefficients, to_coeffs_factors levels lower, at the
+ * nominal scale of level 0, which raise expects: work in between should keep it. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_to_coeffs(rfhe_ct *out, const rfhe_ct *a, const rfhe_refresh *r,
+                                                     rfhe_evaluator *ev, rfhe_error *err);
+/* Coefficients at the nominal scale of level 0 (levels above it are dropped) to slots at raise_level, nominal scale. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_raise(rfhe_ct *out, const rfhe_ct *a, const rfhe_refresh *r,
+                                                 rfhe_evaluator *ev, rfhe_error *err);
+/* Parameters made for one another, by name: "B15-3", "B15-5" ... */
+typedef struct rfhe_refresh_set {
+    const char *name, *summary;
+    rfhe_ckks_options ckks;
+    rfhe_refresh_options refresh;
+} rfhe_refresh_set;
+/* NULL beyond the last; NULL for an unknown name. */
+RFHE_API const rfhe_refresh_set *rfhe_refresh_set_at(size_t i);
+RFHE_API const rfhe_refresh_set *rfhe_refresh_set_find(const char *name);
+
+/* The stages of rfhe_ct_raise one by one, for benchmarks and profiles: what one returns, the next takes.
+ *   mod_raise   coefficients at level 0 to the top level, carrying (message + q_0 I) / q_0
+ *   to_slots    those coefficients to slots; imag receives the upper half of the coefficients (complex_slots) or is
+ *               NULL
+ *   reduce      removes the integers; nominal scale at raise_level
+ * rfhe_ct_raise also joins the halves: real + i imag. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_refresh_mod_raise(rfhe_ct *out, const rfhe_ct *a, const rfhe_refresh *r,
+                                                          rfhe_evaluator *ev, rfhe_error *err);
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_refresh_to_slots(rfhe_ct *real, rfhe_ct *imag, const rfhe_ct *a,
+                                                         const rfhe_refresh *r, rfhe_evaluator *ev, rfhe_error *err);
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_refresh_reduce(rfhe_ct *out, const rfhe_ct *a, const rfhe_refresh *r,
+                                                       rfhe_evaluator *ev, rfhe_error *err);
+
+/* ---- Bytes and files (docs/wire-format.md) ------------------------------------------------------------------- */
+
+/* Writers return bytes that the caller frees with rfhe_bytes_free. Readers take any bytes: RFHE_E_FORMAT with one
+ * sentence for what is damaged, cut short, of another kind or made with other parameters; RFHE_E_UNSUPPORTED for a
+ * later version of the format. */
+RFHE_API void rfhe_bytes_free(uint8_t *data);
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_ckks_write(uint8_t **data, size_t *size, const rfhe_ckks *c,
+                                                   rfhe_error *err);
+/* RFHE_E_INSECURE for a set beyond the security table unless accept_insecure. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_ckks_read(rfhe_ckks **out, const void *data, size_t size,
+                                                  bool accept_insecure, rfhe_error *err);
+/* Seeded ciphertexts take half. Parameters must be those it was made with. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_write(uint8_t **data, size_t *size, const rfhe_ct *ct,
+                                                 rfhe_error *err);
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_read(rfhe_ct **out, const rfhe_ckks *c, const void *data,
+                                                size_t size, rfhe_error *err);
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_public_key_write(uint8_t **data, size_t *size,
+                                                         const rfhe_public_key *pk, rfhe_error *err);
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_public_key_read(rfhe_public_key **out, const rfhe_ckks *c,
+                                                        const void *data, size_t size,
+                                                        rfhe_error *err);
+/* Secret keys go to files of mode 0600 only; a loaded key draws new randomness of its own. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_secret_key_save(const char *path, const rfhe_secret_key *sk,
+                                                        rfhe_error *err);
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_secret_key_load(rfhe_secret_key **out, const rfhe_ckks *c,
+                                                        const char *path, rfhe_error *err);
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_secret_key_parse(rfhe_secret_key **out, const rfhe_ckks *c,
+                                                         const void *data, size_t size,
+                                                         rfhe_error *err);
+/* Streamed to a file (half the size of memory: uniform halves are seeds), read through a mapping. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_eval_keys_save(const char *path, const rfhe_eval_keys *k,
+                                                       rfhe_error *err);
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_eval_keys_load(rfhe_eval_keys **out, const rfhe_ckks *c,
+                                                       const char *path, rfhe_error *err);
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_eval_keys_parse(rfhe_eval_keys **out, const rfhe_ckks *c,
+                                                        const void *data, size_t size,
+                                                        rfhe_error *err);
 
 #ifdef __cplusplus
 }

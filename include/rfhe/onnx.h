@@ -32,7 +32,8 @@ typedef struct rfhe_onnx_constant {
 
 /* Zero state: nothing special. */
 typedef struct rfhe_onnx_options {
-    const char *folder; /* where external data files lie; NULL = the model's own folder, or none for a model in memory */
+    const char *
+        folder; /* where external data files lie; NULL = the model's own folder, or none for a model in memory */
     const rfhe_onnx_constant *constants;
     uint32_t n_constants;
 } rfhe_onnx_options;

@@ -63,7 +63,7 @@ typedef void rfhe_inner_fn(uint64_t *r0, uint64_t *r1, const uint64_t *const *d,
                            const uint64_t *const *k1, size_t count, size_t n, bool accumulate,
                            const rfhe_modulus *m);
 
-/* Base conversion, first half. For inputs x[j] modulo m[j] (j < count <= RFHE_CONVERT_MAX), A = prod m[j].q:
+/* Base conversion [BEHZ16, HPS19], first half. For inputs x[j] modulo m[j] (j < count <= RFHE_CONVERT_MAX), A = prod m[j].q:
  *   y[j*n + i] = x[j][i] * c[j] mod m[j].q          (c[j] = 1/(A/q_j) mod q_j)
  *   v[i]       = floor(1/2 + sum_j y_j * (1/q_j)),  in doubles: products rounded, then added in the order of j, then
  *                the half added, then rounded down. 0 <= v <= count.

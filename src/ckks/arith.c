@@ -64,7 +64,7 @@ static rfhe_status add_or_sub(rfhe_ct *out, const rfhe_ct *a, const rfhe_ct *b, 
     RFHE_TRY(rfhe_check_same_scale(a->scale, b->scale, err));
     const uint32_t level = lower(a->level, b->level), parts = a->parts > b->parts ? a->parts : b->parts;
     RFHE_TRY(rfhe_ct_reserve(out, level, parts, err));
-#pragma omp parallel for schedule(static) collapse(2)
+#pragma omp parallel for schedule(static) collapse(2) if (c->n >= RFHE_PARALLEL_FROM)
     for (uint32_t p = 0; p < parts; p++) {
         for (uint32_t i = 0; i <= level; i++) {
             uint64_t *const r = rfhe_ct_limb(out, p, i);
@@ -118,7 +118,7 @@ rfhe_status rfhe_ct_mul_int(rfhe_ct *out, const rfhe_ct *a, int64_t k, rfhe_eval
     rfhe_status st = begin_unary(out, a, ev, err);
 
     if (st != RFHE_OK) { return st; }
-#pragma omp parallel for schedule(static) collapse(2)
+#pragma omp parallel for schedule(static) collapse(2) if (c->n >= RFHE_PARALLEL_FROM)
     for (uint32_t p = 0; p < a->parts; p++) {
         for (uint32_t i = 0; i <= a->level; i++) {
             const uint64_t q = c->m[i].q;
@@ -178,7 +178,7 @@ rfhe_status rfhe_ct_add_plain(rfhe_ct *out, const rfhe_ct *a, const rfhe_pt *pt,
     RFHE_TRY(check_plain(ev, pt, a, err));
     RFHE_TRY(rfhe_check_same_scale(a->scale, pt->scale, err));
     RFHE_TRY(rfhe_ct_copy(out, a, err));
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (c->n >= RFHE_PARALLEL_FROM)
     for (uint32_t i = 0; i <= out->level; i++) {
         uint64_t *const limb = rfhe_ct_limb(out, 0, i);
         c->k->add(limb, limb, pt->data + i * c->n, c->n, &c->m[i]);
@@ -203,7 +203,7 @@ rfhe_status rfhe_ct_mul_monomial(rfhe_ct *out, const rfhe_ct *a, uint32_t k, rfh
     const rfhe_basis basis = rfhe_basis_range(0, a->level + 1);
     rfhe_poly monomial = rfhe_poly_at(c->ring, &basis, true, ev->coef);
     rfhe_poly_set_monomial(c->ring, &monomial, k);
-#pragma omp parallel for schedule(static) collapse(2)
+#pragma omp parallel for schedule(static) collapse(2) if (c->n >= RFHE_PARALLEL_FROM)
     for (uint32_t p = 0; p < a->parts; p++) {
         for (uint32_t i = 0; i <= a->level; i++) {
             c->k->mul(rfhe_ct_limb(out, p, i), rfhe_ct_limb(a, p, i), ev->coef + i * c->n, c->n, &c->m[i]);
@@ -463,7 +463,7 @@ rfhe_status rfhe_ct_mul_plain(rfhe_ct *out, const rfhe_ct *a, const rfhe_pt *pt,
         uint64_t *const to[2] = {rfhe_ct_limb(out, 0, 0), rfhe_ct_limb(out, 1, 0)};
         rfhe_rescale_limbs(ev, a->level, 2, in, to, plain_limb, &s);
     } else {
-#pragma omp parallel for schedule(static) collapse(2)
+#pragma omp parallel for schedule(static) collapse(2) if (c->n >= RFHE_PARALLEL_FROM)
         for (uint32_t p = 0; p < a->parts; p++) {
             for (uint32_t i = 0; i <= a->level; i++) {
                 c->k->mul(rfhe_ct_limb(out, p, i), rfhe_ct_limb(a, p, i), pt->data + i * n, n, &c->m[i]);

@@ -12,7 +12,7 @@
 
 void rfhe_limbs_forward(const rfhe_ckks *c, uint64_t *data, uint32_t from_prime, uint32_t count)
 {
-#pragma omp parallel for schedule(dynamic)
+#pragma omp parallel for schedule(dynamic) if (c->n >= RFHE_PARALLEL_FROM)
     for (uint32_t i = 0; i < count; i++) {
         c->k->ntt_forward(data + (size_t)i * c->n, &c->ntt[from_prime + i]);
     }
@@ -20,7 +20,7 @@ void rfhe_limbs_forward(const rfhe_ckks *c, uint64_t *data, uint32_t from_prime,
 
 void rfhe_limbs_inverse(const rfhe_ckks *c, uint64_t *data, uint32_t from_prime, uint32_t count)
 {
-#pragma omp parallel for schedule(dynamic)
+#pragma omp parallel for schedule(dynamic) if (c->n >= RFHE_PARALLEL_FROM)
     for (uint32_t i = 0; i < count; i++) {
         c->k->ntt_inverse(data + (size_t)i * c->n, &c->ntt[from_prime + i]);
     }
@@ -76,7 +76,7 @@ void rfhe_coeffs_to_limbs(const rfhe_ckks *c, uint64_t *data, const double *coef
 {
     const uint32_t rows = level + 1 + special;
 
-#pragma omp parallel for schedule(dynamic)
+#pragma omp parallel for schedule(dynamic) if (c->n >= RFHE_PARALLEL_FROM)
     for (uint32_t r = 0; r < rows; r++) {
         const uint32_t prime = r <= level ? r : c->n_q + r - level - 1;
         c->k->from_f64(data + (size_t)r * c->n, coef, c->n, &c->m[prime]);

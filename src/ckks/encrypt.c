@@ -188,7 +188,7 @@ rfhe_status rfhe_encrypt_with(rfhe_ct *out, const rfhe_pt *pt, const rfhe_public
         rfhe_stream_error(&stream, c->k, small + (1 + h) * n, n);
         rfhe_stream_close(&stream);
     }
-#pragma omp parallel for schedule(dynamic)
+#pragma omp parallel for schedule(dynamic) if (c->n >= RFHE_PARALLEL_FROM)
     for (uint32_t i = 0; i <= pt->level; i++) {
         uint64_t *const v = vs + i * n, *const c0 = rfhe_ct_limb(out, 0, i), *const c1 = rfhe_ct_limb(out, 1, i);
         rfhe_small_to_limb(c, v, small, i);
@@ -217,7 +217,7 @@ rfhe_status rfhe_encrypt(rfhe_ct *out, const rfhe_pt *pt, const rfhe_public_key 
 
 void rfhe_ct_expand_seed(rfhe_ct *ct)
 {
-#pragma omp parallel for schedule(dynamic)
+#pragma omp parallel for schedule(dynamic) if (ct->c->n >= RFHE_PARALLEL_FROM)
     for (uint32_t i = 0; i <= ct->level; i++) {
         rfhe_uniform_limb(ct->c, rfhe_ct_limb(ct, 1, i), &ct->seed, 0, i);
     }
@@ -244,7 +244,7 @@ rfhe_status rfhe_encrypt_secret(rfhe_ct *out, const rfhe_pt *pt, const rfhe_secr
     rfhe_seed_wipe(&noise);
     fresh_header(out, pt, rfhe_noise_fresh_secret(c));
     rfhe_ct_expand_seed(out);
-#pragma omp parallel for schedule(dynamic)
+#pragma omp parallel for schedule(dynamic) if (c->n >= RFHE_PARALLEL_FROM)
     for (uint32_t i = 0; i <= pt->level; i++) {
         uint64_t *const c0 = rfhe_ct_limb(out, 0, i);
         /* c0 = -(a s - e) + m */

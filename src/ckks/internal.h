@@ -16,7 +16,8 @@
 enum {
     RFHE_CKKS_MAX_PRIMES = RFHE_CKKS_MAX_LEVELS + RFHE_CKKS_MAX_SPECIAL,
     RFHE_CKKS_MAX_DIGITS = RFHE_CKKS_MAX_LEVELS,
-    RFHE_BLOCK = 512 /* coefficients per piece of parallel work that mixes limbs */
+    RFHE_BLOCK = 512,          /* coefficients per piece of parallel work that mixes limbs           */
+    RFHE_PARALLEL_FROM = 4096 /* smaller rings stay in the calling thread: a fork costs more than it gives */
 };
 
 /* Tables of the base conversion from a few primes to any other; the fused passes of keyswitch.c work on blocks of
@@ -63,6 +64,10 @@ struct rfhe_ckks {
     const rfhe_kernels *k;
 };
 
+/* Parameters from explicit primes and scales (a file's), checked like any others. */
+RFHE_MUST_USE rfhe_status rfhe_ckks_from_primes(rfhe_ckks **out, uint32_t log2_n, const uint64_t *prime, uint32_t n_q,
+                                                uint32_t n_p, const double *scale, bool accept_insecure,
+                                                rfhe_error *err);
 /* Another owner of the same parameters; returns `c`. */
 rfhe_ckks *rfhe_ckks_share(const rfhe_ckks *c);
 static inline bool rfhe_ckks_same(const rfhe_ckks *a, const rfhe_ckks *b)
@@ -181,6 +186,8 @@ struct rfhe_evaluator {
     const uint64_t *own; /* the polynomial behind `raised`: rows of a digit's own primes are its limbs */
     rfhe_ct **pool;      /* spare ciphertexts of polynomial programs and maps; grows, never shrinks     */
     uint32_t pool_count;
+    uint64_t *wide;      /* of linear maps; grows, never shrinks                                        */
+    size_t wide_words;
     size_t bytes;
 };
 
@@ -189,6 +196,9 @@ uint64_t *rfhe_thread_scratch(const rfhe_evaluator *ev);
 enum { RFHE_SCRATCH_LIMBS_AT = (RFHE_CONVERT_MAX + 1) * RFHE_BLOCK, RFHE_SCRATCH_LIMBS = 8 };
 /* At least `count` spare ciphertexts in ev->pool with room for `level`. */
 RFHE_MUST_USE rfhe_status rfhe_evaluator_pool(rfhe_evaluator *ev, uint32_t count, uint32_t level, rfhe_error *err);
+
+/* At least `words` in ev->wide, contents undefined. */
+RFHE_MUST_USE rfhe_status rfhe_evaluator_wide(rfhe_evaluator *ev, size_t words, rfhe_error *err);
 
 /* Checks that objects belong together; sentences name what differs. */
 RFHE_MUST_USE rfhe_status rfhe_check_ct(const rfhe_evaluator *ev, const rfhe_ct *a, const char *name,

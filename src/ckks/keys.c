@@ -11,6 +11,8 @@
 
 #include "base/mem.h"
 #include "ckks/keys.h"
+#include "ckks/secret.h"
+#include "ckks/security.h"
 
 static rfhe_status no_memory(rfhe_error *err, const char *what)
 {
@@ -19,7 +21,10 @@ static rfhe_status no_memory(rfhe_error *err, const char *what)
 
 void rfhe_small_to_limb(const rfhe_ckks *c, uint64_t *limb, const int64_t *coef, uint32_t prime)
 {
-    c->k->from_i64(limb, coef, c->n, &c->m[prime]);
+    const uint64_t q = c->m[prime].q;
+
+    /* Branch-free: the sign bit, spread over the word, selects q. */
+    for (size_t i = 0; i < c->n; i++) { limb[i] = (uint64_t)coef[i] + ((uint64_t)(coef[i] >> 63) & q); }
     c->k->ntt_forward(limb, &c->ntt[prime]);
 }
 
@@ -40,7 +45,7 @@ rfhe_status rfhe_secret_key_from_coeffs(rfhe_secret_key **out, const rfhe_ckks *
     }
     RFHE_TRY(rfhe_seed_fresh(&sk->seed, err));
     for (size_t i = 0; i < c->n; i++) { sk->coef[i] = (int8_t)coef[i]; }
-#pragma omp parallel for schedule(dynamic)
+#pragma omp parallel for schedule(dynamic) if (c->n >= RFHE_PARALLEL_FROM)
     for (uint32_t i = 0; i < all; i++) { rfhe_small_to_limb(c, sk->s + (size_t)i * c->n, coef, i); }
     *out = sk;
     sk = NULL;
@@ -108,6 +113,7 @@ void rfhe_next_seeds(rfhe_secret_key *sk, rfhe_seed *public_seed, rfhe_seed *noi
 {
     rfhe_seed_derive(public_seed, &sk->seed, RFHE_PURPOSE_SEED, sk->counter, 1);
     rfhe_seed_derive(noise_seed, &sk->seed, RFHE_PURPOSE_SEED, sk->counter, 2);
+    RFHE_PUBLIC(public_seed, sizeof *public_seed);
     sk->counter++;
 }
 
@@ -136,7 +142,7 @@ rfhe_status rfhe_public_key_new(rfhe_public_key **out, const rfhe_secret_key *sk
     rfhe_stream_error(&stream, c->k, e, n);
     rfhe_stream_close(&stream);
     rfhe_seed_wipe(&noise);
-#pragma omp parallel for schedule(dynamic)
+#pragma omp parallel for schedule(dynamic) if (c->n >= RFHE_PARALLEL_FROM)
     for (uint32_t i = 0; i < c->n_q; i++) {
         uint64_t *const a = pk->a + (size_t)i * n, *const b = pk->b + (size_t)i * n;
         rfhe_uniform_limb(c, a, &pk->seed, 0, i);
@@ -182,7 +188,7 @@ void rfhe_key_expand(rfhe_key *k, const rfhe_ckks *c)
 {
     const uint32_t rows = rfhe_key_rows(k);
 
-#pragma omp parallel for schedule(dynamic) collapse(2)
+#pragma omp parallel for schedule(dynamic) collapse(2) if (c->n >= RFHE_PARALLEL_FROM)
     for (uint32_t d = 0; d < k->digits; d++) {
         for (uint32_t r = 0; r < rows; r++) {
             rfhe_uniform_limb(c, rfhe_key_limb(k, d, r, 1, c->n), &k->seed, d, row_prime(c, k, r));
@@ -209,7 +215,7 @@ rfhe_status rfhe_key_make(rfhe_key *k, const rfhe_ckks *c, const uint64_t *from,
     }
     rfhe_seed_wipe(&noise);
     rfhe_key_expand(k, c);
-#pragma omp parallel for schedule(dynamic) collapse(2)
+#pragma omp parallel for schedule(dynamic) collapse(2) if (c->n >= RFHE_PARALLEL_FROM)
     for (uint32_t d = 0; d < k->digits; d++) {
         for (uint32_t r = 0; r < rows; r++) {
             const uint32_t prime = row_prime(c, k, r);
@@ -314,7 +320,23 @@ rfhe_status rfhe_eval_keys_allocate(rfhe_eval_keys **out, const rfhe_ckks *c, si
 
 rfhe_status rfhe_check_want(const rfhe_ckks *c, const rfhe_key_want *w, rfhe_error *err)
 {
-    if (w->element != RFHE_ELEMENT_RELIN && (w->element % 2 == 0 || w->element == 1 || w->element >= 2 * c->n)) {
+    if (w->element == RFHE_ELEMENT_ENCAPSULATE) {
+        /* The only key that says something about the sparse secret under a modulus of its own: one prime of the chain
+         * and one special prime, and no more than the table allows. */
+        const double bits = c->log2_prime[0] + c->log2_prime[c->n_q];
+        const double max = rfhe_security_max_log2_sparse(c->log2_n, RFHE_SPARSE_WEIGHT, 128);
+        if (w->level != 0 || w->special != 1) {
+            return rfhe_fail(err, RFHE_E_INSECURE, "an encapsulation key lives at level 0 with one special prime, not at "
+                             "level %u with %u", w->level, w->special);
+        }
+        if (bits > max && !c->is_insecure) {
+            return rfhe_fail(err, RFHE_E_INSECURE, "an encapsulation key of %.1f bits: %.0f are secure for a secret of "
+                             "weight %d at ring degree 2^%u", bits, max, RFHE_SPARSE_WEIGHT, c->log2_n);
+        }
+        return RFHE_OK;
+    }
+    if (w->element != RFHE_ELEMENT_RELIN && w->element != RFHE_ELEMENT_RELEASE &&
+        (w->element % 2 == 0 || w->element == 1 || w->element >= 2 * c->n)) {
         return rfhe_fail(err, RFHE_E_ARG, "%" PRIu32 " is not a Galois element of ring degree 2^%u", w->element,
                          c->log2_n);
     }
@@ -327,6 +349,65 @@ rfhe_status rfhe_check_want(const rfhe_ckks *c, const rfhe_key_want *w, rfhe_err
     return RFHE_OK;
 }
 
+/* Weight RFHE_SPARSE_WEIGHT, signs and places uniform. Places are tried until they are free; which tries collide is
+ * independent of where they are, and no address depends on a place. */
+static void sample_sparse(int64_t *coef, size_t n, const rfhe_seed *seed)
+{
+    rfhe_stream stream;
+
+    memset(coef, 0, n * sizeof *coef);
+    rfhe_stream_open(&stream, seed, RFHE_PURPOSE_SECRET, 0, 0);
+    for (int placed = 0; placed < RFHE_SPARSE_WEIGHT;) {
+        uint64_t word = 0;
+        int64_t taken = 0;
+        rfhe_stream_bytes(&stream, &word, sizeof word);
+        const uint64_t place = word & (n - 1);
+        const int64_t sign = (int64_t)(word >> 63) * 2 - 1;
+        for (size_t i = 0; i < n; i++) { /* x is place ^ i: zero exactly at the place */
+            const uint64_t x = place ^ i;
+            const int64_t here = (int64_t)((x - 1) >> 63);
+            taken |= here & (coef[i] & 1);
+        }
+        for (size_t i = 0; i < n; i++) {
+            const uint64_t x = place ^ i;
+            const int64_t here = (int64_t)((x - 1) >> 63);
+            coef[i] += (here & (1 - taken)) * sign;
+        }
+        placed += 1 - (int)taken;
+    }
+    rfhe_stream_close(&stream);
+}
+
+/* The sparse secret of one set of keys, all primes, transformed; NULL in *out when `want` does not ask for it. */
+static rfhe_status sparse_secret(uint64_t **out, const rfhe_ckks *c, const rfhe_key_want *want, size_t count,
+                                 rfhe_secret_key *owner, rfhe_error *err)
+{
+    const uint32_t all = c->n_q + c->n_p;
+    rfhe_seed ignored, seed;
+    bool wanted = false;
+
+    for (size_t i = 0; i < count; i++) {
+        wanted |= want[i].element == RFHE_ELEMENT_ENCAPSULATE || want[i].element == RFHE_ELEMENT_RELEASE;
+    }
+    *out = NULL;
+    if (!wanted) { return RFHE_OK; }
+    int64_t *coef = rfhe_alloc(c->n, sizeof *coef);
+    uint64_t *limbs = rfhe_alloc((size_t)all * c->n, sizeof *limbs);
+    if (coef == NULL || limbs == NULL) {
+        rfhe_free(coef);
+        rfhe_free(limbs);
+        return no_memory(err, "the sparse secret of a refresh");
+    }
+    rfhe_next_seeds(owner, &ignored, &seed);
+    sample_sparse(coef, c->n, &seed);
+    rfhe_seed_wipe(&seed);
+#pragma omp parallel for schedule(static) if (c->n >= RFHE_PARALLEL_FROM)
+    for (uint32_t p = 0; p < all; p++) { rfhe_small_to_limb(c, limbs + (size_t)p * c->n, coef, p); }
+    rfhe_free_secret(coef);
+    *out = limbs;
+    return RFHE_OK;
+}
+
 rfhe_status rfhe_eval_keys_new(rfhe_eval_keys **out, const rfhe_secret_key *sk, const rfhe_key_want *want,
                                size_t count, rfhe_error *err)
 {
@@ -336,10 +417,11 @@ rfhe_status rfhe_eval_keys_new(rfhe_eval_keys **out, const rfhe_secret_key *sk, 
     rfhe_status st = RFHE_OK;
     rfhe_secret_key *owner = (rfhe_secret_key *)(uintptr_t)sk; /* only its counter changes */
     rfhe_eval_keys *k = NULL;
-    uint64_t *other = NULL;
+    uint64_t *other = NULL, *sparse = NULL;
 
     for (size_t i = 0; i < count; i++) { RFHE_TRY(rfhe_check_want(c, &want[i], err)); }
     RFHE_TRY(rfhe_eval_keys_allocate(&k, c, count, err));
+    RFHE_TRY(sparse_secret(&sparse, c, want, count, owner, err));
     other = rfhe_alloc((size_t)all * n, sizeof *other);
     if (other == NULL) {
         st = no_memory(err, "evaluation keys");
@@ -351,9 +433,14 @@ rfhe_status rfhe_eval_keys_new(rfhe_eval_keys **out, const rfhe_secret_key *sk, 
         key->level = want[i].level;
         key->special = want[i].special;
         RFHE_TRY(rfhe_key_allocate(key, c, err));
+        if (key->element == RFHE_ELEMENT_ENCAPSULATE || key->element == RFHE_ELEMENT_RELEASE) {
+            const bool in = key->element == RFHE_ELEMENT_ENCAPSULATE;
+            RFHE_TRY(rfhe_key_make(key, c, in ? sk->s : sparse, in ? sparse : sk->s, owner, err));
+            continue;
+        }
         const bool is_relin = key->element == RFHE_ELEMENT_RELIN;
         const uint32_t inverse = is_relin ? 0 : invert_element(c, key->element);
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (c->n >= RFHE_PARALLEL_FROM)
         for (uint32_t p = 0; p < all; p++) {
             uint64_t *const limb = other + (size_t)p * n;
             const uint64_t *const s = sk->s + (size_t)p * n;
@@ -371,6 +458,7 @@ rfhe_status rfhe_eval_keys_new(rfhe_eval_keys **out, const rfhe_secret_key *sk, 
     k = NULL;
 done:
     rfhe_free_secret(other);
+    rfhe_free_secret(sparse);
     rfhe_eval_keys_free(k);
     return st;
 }

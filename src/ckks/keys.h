@@ -4,7 +4,7 @@
 
 #include "ckks/internal.h"
 
-/* N small signed integers as one transformed limb. Constant time. */
+/* N signed integers, smaller in magnitude than the prime, as one transformed limb. Constant time. */
 void rfhe_small_to_limb(const rfhe_ckks *c, uint64_t *limb, const int64_t *coef, uint32_t prime);
 /* The public uniform limb of (seed, object, prime), taken as transformed values. */
 void rfhe_uniform_limb(const rfhe_ckks *c, uint64_t *limb, const rfhe_seed *seed, uint64_t object, uint32_t prime);

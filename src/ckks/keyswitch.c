@@ -176,7 +176,7 @@ rfhe_status rfhe_evaluator_new(rfhe_evaluator **out, const rfhe_ckks *c, const r
     }
     ev->c = rfhe_ckks_share(c);
     ev->keys = keys;
-    ev->threads = (unsigned)omp_get_max_threads();
+    ev->threads = n >= RFHE_PARALLEL_FROM ? (unsigned)omp_get_max_threads() : 1;
     ev->scratch_words = RFHE_SCRATCH_LIMBS_AT + RFHE_SCRATCH_LIMBS * n;
     const size_t sizes[] = {n_q * n, raised, all * n, all * n, n_q * n, n_q * n, 3 * n_q * n,
                             ev->threads * ev->scratch_words};
@@ -204,6 +204,7 @@ void rfhe_evaluator_free(rfhe_evaluator *ev)
     rfhe_free(ev->scratch);
     for (uint32_t i = 0; i < ev->pool_count; i++) { rfhe_ct_free(ev->pool[i]); }
     rfhe_free(ev->pool);
+    rfhe_free(ev->wide);
     for (int h = 0; h < 2; h++) {
         rfhe_free(ev->acc[h]);
         rfhe_free(ev->lift[h]);
@@ -236,5 +237,19 @@ rfhe_status rfhe_evaluator_pool(rfhe_evaluator *ev, uint32_t count, uint32_t lev
         if (st != RFHE_OK) { return st; }
         ev->bytes += 2 * (size_t)(ev->pool[i]->room - room) * ev->c->n * sizeof(uint64_t);
     }
+    return RFHE_OK;
+}
+
+rfhe_status rfhe_evaluator_wide(rfhe_evaluator *ev, size_t words, rfhe_error *err)
+{
+    if (words <= ev->wide_words) { return RFHE_OK; }
+    uint64_t *more = rfhe_alloc(words, sizeof *more);
+    if (more == NULL) {
+        return rfhe_fail(err, RFHE_E_NOMEM, "no memory for a linear map's workspace of %zu MiB", words * 8 >> 20);
+    }
+    rfhe_free(ev->wide);
+    ev->bytes += (words - ev->wide_words) * sizeof *more;
+    ev->wide = more;
+    ev->wide_words = words;
     return RFHE_OK;
 }

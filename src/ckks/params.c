@@ -357,21 +357,18 @@ static void identify(rfhe_ckks *c)
     (void)crypto_generichash_final(&h, c->id, sizeof c->id);
 }
 
-rfhe_status rfhe_ckks_new(rfhe_ckks **out, const rfhe_ckks_options *opt, rfhe_error *err)
+/* Security, then tables. */
+static rfhe_status build(rfhe_ckks **out, const plan *plan_in, bool accept_insecure, rfhe_error *err)
 {
     rfhe_status st = RFHE_OK;
-    plan p = {0};
+    const plan p = *plan_in;
     rfhe_ckks *c = NULL;
-
-    if (sodium_init() < 0) { return rfhe_fail(err, RFHE_E_IO, "libsodium cannot start"); }
-    st = make_plan(&p, opt, err);
-    if (st != RFHE_OK) { return st; }
     const uint32_t all = p.n_q + p.n_p;
     const double log2_qp = log2_of(p.prime, all);
     const double table = rfhe_security_max_log2_qp(p.log2_n, 128);
     const bool is_insecure = log2_qp > table;
 
-    if (is_insecure && !opt->insecure_test) {
+    if (is_insecure && !accept_insecure) {
         return rfhe_fail(err, RFHE_E_INSECURE,
                          "log2(QP) is %.1f, ring degree 2^%u carries at most %.0f at 128-bit security", log2_qp,
                          p.log2_n, table);
@@ -417,6 +414,47 @@ done:
         return rfhe_fail(err, st, "no memory for the tables of ring degree 2^%u with %u primes", p.log2_n, all);
     }
     return st;
+}
+
+rfhe_status rfhe_ckks_new(rfhe_ckks **out, const rfhe_ckks_options *opt, rfhe_error *err)
+{
+    plan p = {0};
+    rfhe_status st = RFHE_OK;
+
+    if (sodium_init() < 0) { return rfhe_fail(err, RFHE_E_IO, "libsodium cannot start"); }
+    st = make_plan(&p, opt, err);
+    return st == RFHE_OK ? build(out, &p, opt->insecure_test, err) : st;
+}
+
+rfhe_status rfhe_ckks_from_primes(rfhe_ckks **out, uint32_t log2_n, const uint64_t *prime, uint32_t n_q, uint32_t n_p,
+                                  const double *scale, bool accept_insecure, rfhe_error *err)
+{
+    plan p = {.log2_n = log2_n, .n_q = n_q, .n_p = n_p};
+
+    if (sodium_init() < 0) { return rfhe_fail(err, RFHE_E_IO, "libsodium cannot start"); }
+    for (uint32_t i = 0; i < n_q + n_p; i++) {
+        if (prime[i] >> 19 == 0 || prime[i] >> 50 != 0 || (prime[i] - 1) % (UINT64_C(2) << log2_n) != 0 ||
+            !rfhe_is_prime(prime[i]) || is_taken(prime, i, prime[i])) {
+            return rfhe_fail(err, RFHE_E_FORMAT, "%" PRIu64 " cannot be prime %u of a set of ring degree 2^%u", prime[i],
+                             i, log2_n);
+        }
+        p.prime[i] = prime[i];
+    }
+    for (uint32_t l = 0; l < n_q; l++) {
+        if (!(scale[l] >= 1 && scale[l] <= 0x1p62)) {
+            return rfhe_fail(err, RFHE_E_FORMAT, "%g cannot be the scale of level %u", scale[l], l);
+        }
+        p.scale[l] = scale[l];
+        p.bits[l] = (uint8_t)(log2((double)prime[l]) + 0.5);
+    }
+    /* Without a special prime as wide as the widest of the chain no key would be of use. */
+    double log2_p = log2_of(prime + n_q, n_p);
+    for (uint32_t l = 0; l < n_q; l++) {
+        if (log2((double)prime[l]) > log2_p + 0.51) {
+            return rfhe_fail(err, RFHE_E_FORMAT, "the special primes are narrower than prime %u of the chain", l);
+        }
+    }
+    return build(out, &p, accept_insecure, err);
 }
 
 rfhe_ckks *rfhe_ckks_share(const rfhe_ckks *c)

@@ -3,7 +3,7 @@
  * Gathering. A node is  sum_i f_i a_i b_i + sum_j x_j t_j + y  with nodes a, b, t: products and multiples are taken
  * without rescaling, then one relinearisation and one rescaling serve all of it. A register becomes a node only when
  * it is an operand of a product, or a product that is used at a later level; all else is expanded where it is used.
- * Registers that differ by a constant share a node, (a + c) b being a b + c b.
+ * Registers that differ by a constant or a whole factor share a node, (f a + c) b being f a b + c b.
  * Expanding a product a second time costs four pointwise passes, a relinearisation fifty times as much.
  *
  * Scales. Node scales depend on the depth k alone: D_0 is the input's, D_(k+1) = D_k^2 / q with q the prime that the
@@ -23,11 +23,14 @@
 enum { MAX_NODES = 256, NONE = 0xffff, SAMPLES = 33 };
 
 typedef struct node {
-    uint16_t depth, products, terms;
+    uint16_t depth, products, terms, posts;
     bool rescale;
+    uint16_t own; /* the register it is made for */
     uint16_t a[RFHE_COMBINE_MAX], b[RFHE_COMBINE_MAX], t[RFHE_COMBINE_MAX];
     int32_t f[RFHE_COMBINE_MAX];
     double x[RFHE_COMBINE_MAX], y;
+    uint16_t p[RFHE_COMBINE_MAX]; /* nodes of the same depth, added after rescaling, px times */
+    double px[RFHE_COMBINE_MAX];
     uint16_t slot; /* register; NONE for input and output */
     uint16_t last_use;
 } node;
@@ -43,8 +46,9 @@ typedef struct compiler {
     const rfhe_poly_step *step;
     size_t count;
     uint16_t level[RFHE_POLY_MAX_STEPS];
-    double offset[RFHE_POLY_MAX_STEPS]; /* what the nodes of a register hold on top of it */
-    bool has_offset[RFHE_POLY_MAX_STEPS];
+    /* The nodes of a base register hold factor * base + offset. */
+    double factor[RFHE_POLY_MAX_STEPS], offset[RFHE_POLY_MAX_STEPS];
+    bool is_operand[RFHE_POLY_MAX_STEPS]; /* of a product or a multiple: will be a node in any case */
     uint32_t made;
     struct {
         uint16_t reg, depth, node;
@@ -53,7 +57,7 @@ typedef struct compiler {
     rfhe_error *err;
 } compiler;
 
-static rfhe_status need(compiler *c, uint16_t *out, double *rest, uint16_t reg, uint16_t depth);
+static rfhe_status need(compiler *c, uint16_t *out, double *times, double *rest, uint16_t reg, uint16_t depth);
 
 static rfhe_status too_many(compiler *c)
 {
@@ -93,15 +97,6 @@ static rfhe_status add_product(compiler *c, node *e, uint16_t a, uint16_t b, dou
     return RFHE_OK;
 }
 
-/* Whether a register without constants on top already has a node at its own level. */
-static bool is_known(const compiler *c, uint16_t reg)
-{
-    for (uint32_t i = 1; i < c->made; i++) {
-        if (c->known[i].reg == reg && c->known[i].depth == c->level[reg]) { return true; }
-    }
-    return false;
-}
-
 /* Whether the value contains a product that is rescaled to its own level: then one node at that level serves all. */
 static bool has_product(const compiler *c, uint16_t reg, uint16_t level)
 {
@@ -119,25 +114,34 @@ static rfhe_status expand(compiler *c, node *e, uint16_t reg, double f)
     rfhe_status st = RFHE_OK;
     uint16_t x = NONE, y = NONE;
 
-    if (c->level[reg] < e->depth && s->op != RFHE_POLY_CONST && has_product(c, reg, c->level[reg]) &&
-        !(s->op == RFHE_POLY_INT && !is_known(c, reg) && is_known(c, s->a))) {
-        double more = 0;
-        RFHE_TRY(need(c, &x, &more, reg, c->level[reg]));
-        e->y += f * more;
-        return add_term(c, e, x, f);
+    if (c->level[reg] < e->depth && has_product(c, reg, c->level[reg])) {
+        double times = 1, rest = 0;
+        RFHE_TRY(need(c, &x, &times, &rest, reg, c->level[reg]));
+        e->y += f * rest;
+        return add_term(c, e, x, f * times);
     }
     switch (s->op) {
     case RFHE_POLY_INPUT:
         return add_term(c, e, 0, f);
     case RFHE_POLY_MUL:
         if (c->level[reg] == e->depth) {
-            double rx = 0, ry = 0; /* (x + rx) (y + ry) */
-            RFHE_TRY(need(c, &x, &rx, s->a, (uint16_t)(e->depth - 1)));
-            RFHE_TRY(need(c, &y, &ry, s->b, (uint16_t)(e->depth - 1)));
-            if (ry != 0) { RFHE_TRY(add_term(c, e, x, f * ry)); }
-            if (rx != 0) { RFHE_TRY(add_term(c, e, y, f * rx)); }
+            const double whole = f / c->factor[reg];
+            if (c->is_operand[reg] && reg != e->own && whole == rint(whole) && fabs(whole) <= 4096 &&
+                e->posts < RFHE_COMBINE_MAX) {
+                double times = 1, rest = 0;
+                RFHE_TRY(need(c, &x, &times, &rest, reg, e->depth));
+                e->y += f * rest;
+                e->p[e->posts] = x;
+                e->px[e->posts++] = f * times;
+                return RFHE_OK;
+            }
+            double fx = 1, fy = 1, rx = 0, ry = 0; /* (fx x + rx) (fy y + ry) */
+            RFHE_TRY(need(c, &x, &fx, &rx, s->a, (uint16_t)(e->depth - 1)));
+            RFHE_TRY(need(c, &y, &fy, &ry, s->b, (uint16_t)(e->depth - 1)));
+            if (ry != 0) { RFHE_TRY(add_term(c, e, x, f * fx * ry)); }
+            if (rx != 0) { RFHE_TRY(add_term(c, e, y, f * fy * rx)); }
             e->y += f * rx * ry;
-            return add_product(c, e, x, y, f);
+            return add_product(c, e, x, y, f * fx * fy);
         }
         break; /* a product of an earlier level: done above */
     case RFHE_POLY_SCALE:
@@ -154,42 +158,77 @@ done:
     return st;
 }
 
-/* reg = base + *y, constants stripped off. */
-static uint16_t strip(const compiler *c, uint16_t reg, double *y)
+/* reg = *f base + *y, constants and whole factors stripped off. */
+static uint16_t strip(const compiler *c, uint16_t reg, double *f, double *y)
 {
+    *f = 1;
     *y = 0;
-    while (c->step[reg].op == RFHE_POLY_CONST) {
-        *y += c->step[reg].c;
+    while (c->step[reg].op == RFHE_POLY_CONST || c->step[reg].op == RFHE_POLY_INT) {
+        if (c->step[reg].op == RFHE_POLY_CONST) {
+            *y += *f * c->step[reg].c;
+        } else {
+            *f *= c->step[reg].c;
+        }
         reg = c->step[reg].a;
     }
     return reg;
 }
 
-/* The node that holds `reg` minus *rest at `depth`, made if necessary. Registers that differ by a constant share one. */
-static rfhe_status need(compiler *c, uint16_t *out, double *rest, uint16_t reg, uint16_t depth)
+/* What the nodes of each base hold: the factor and constant that its users want, if they agree on the factor; the first
+ * user's constant. */
+static void agree(compiler *c)
+{
+    for (size_t i = 0; i < c->count; i++) { c->factor[i] = 0; }
+    for (size_t i = 1; i <= c->count; i++) {
+        const bool is_last = i == c->count;
+        const rfhe_poly_op op = is_last ? RFHE_POLY_SCALE : c->step[i].op;
+        const uint16_t operand[2] = {is_last ? (uint16_t)(c->count - 1) : c->step[i].a, is_last ? 0 : c->step[i].b};
+        const int count = op == RFHE_POLY_MUL || op == RFHE_POLY_ADD ? 2 : op == RFHE_POLY_SCALE ? 1 : 0;
+        for (int k = 0; k < count; k++) {
+            double f, y;
+            const uint16_t base = strip(c, operand[k], &f, &y);
+            if (c->step[base].op == RFHE_POLY_INPUT) { continue; }
+            c->is_operand[base] = c->is_operand[base] || (op != RFHE_POLY_ADD && !is_last);
+            if (c->factor[base] == 0) {
+                c->factor[base] = f;
+                c->offset[base] = y;
+            } else if (c->factor[base] != f) {
+                c->offset[base] /= c->factor[base];
+                c->factor[base] = 1;
+            }
+        }
+    }
+    c->factor[0] = 1;
+}
+
+/* reg = *times * node + *rest, the node made if necessary at `depth`. Registers that differ by a constant or a whole
+ * factor share one. */
+static rfhe_status need(compiler *c, uint16_t *out, double *times, double *rest, uint16_t reg, uint16_t depth)
 {
     rfhe_status st = RFHE_OK;
-    node e = {.depth = depth, .slot = NONE};
+    node e = {.depth = depth, .slot = NONE, .own = NONE};
 
-    reg = strip(c, reg, rest);
+    reg = strip(c, reg, times, rest);
     if (c->step[reg].op == RFHE_POLY_INPUT && depth == 0) {
         *out = 0;
         return RFHE_OK;
     }
-    if (!c->has_offset[reg]) { /* the first user's constant goes into the node */
-        c->has_offset[reg] = true;
-        c->offset[reg] = *rest;
-    }
-    *rest -= c->offset[reg];
+    *times /= c->factor[reg];
+    *rest -= *times * c->offset[reg];
     for (uint32_t i = 1; i < c->made; i++) {
         if (c->known[i].reg == reg && c->known[i].depth == depth) {
             *out = c->known[i].node;
             return RFHE_OK;
         }
     }
-    RFHE_TRY(expand(c, &e, reg, 1));
+    e.own = depth == c->level[reg] ? reg : NONE;
+    RFHE_TRY(expand(c, &e, reg, c->factor[reg]));
     e.y += c->offset[reg];
-    e.rescale = depth > 0;
+    if (e.products == 0 && e.terms == 0) { /* nothing but nodes of this depth */
+        for (; e.posts > 0; e.posts--) { RFHE_TRY(add_term(c, &e, e.p[e.posts - 1], e.px[e.posts - 1])); }
+    } else {
+        e.rescale = depth > 0;
+    }
     if (!e.rescale) {
         for (uint16_t j = 0; j < e.terms; j++) {
             if (e.x[j] != rint(e.x[j])) {
@@ -220,7 +259,7 @@ static rfhe_status check_steps(compiler *c)
         if (i > 0 && (s->a >= i || (two && s->b >= i))) {
             return rfhe_fail(c->err, RFHE_E_ARG, "step %zu of a polynomial program uses a register that comes later", i);
         }
-        if (!isfinite(s->c) || (s->op == RFHE_POLY_INT && (s->c != rint(s->c) || fabs(s->c) > 64))) {
+        if (!isfinite(s->c) || (s->op == RFHE_POLY_INT && (s->c != rint(s->c) || fabs(s->c) > 64 || s->c == 0))) {
             return rfhe_fail(c->err, RFHE_E_ARG, "step %zu of a polynomial program has the constant %g", i, s->c);
         }
         if (i == 0) { continue; }
@@ -246,13 +285,16 @@ static void place(rfhe_poly_program *p)
         const node *e = &p->node[i];
         for (uint16_t j = 0; j < e->products; j++) { use(p->node, e->a[j], i), use(p->node, e->b[j], i); }
         for (uint16_t j = 0; j < e->terms; j++) { use(p->node, e->t[j], i); }
+        for (uint16_t j = 0; j < e->posts; j++) { use(p->node, e->p[j], i); }
     }
     for (uint32_t i = 1; i + 1 < p->count; i++) {
-        /* Operands may be overwritten by their last user. */
+        /* Operands may be overwritten by their last user, unless it reads them again after rescaling. */
+        const bool early = p->node[i].posts == 0;
+        if (!early) { p->node[i].slot = n_free > 0 ? free_list[--n_free] : next++; }
         for (uint32_t k = 1; k < i; k++) {
             if (p->node[k].last_use == i) { free_list[n_free++] = p->node[k].slot; }
         }
-        p->node[i].slot = n_free > 0 ? free_list[--n_free] : next++;
+        if (early) { p->node[i].slot = n_free > 0 ? free_list[--n_free] : next++; }
     }
     p->info.registers = next;
 }
@@ -264,7 +306,7 @@ rfhe_status rfhe_poly_program_from_steps(rfhe_poly_program **out, const rfhe_pol
     rfhe_poly_program *p = NULL;
     compiler *c = NULL;
     uint16_t last = NONE;
-    double rest = 0;
+    double times = 1, rest = 0;
 
     if (count < 1 || count > RFHE_POLY_MAX_STEPS) {
         return rfhe_fail(err, RFHE_E_ARG, "a polynomial program of %zu steps; 1 .. %u are possible", count,
@@ -285,9 +327,10 @@ rfhe_status rfhe_poly_program_from_steps(rfhe_poly_program **out, const rfhe_pol
     c->err = err;
     c->made = 1;
     RFHE_TRY(check_steps(c));
-    RFHE_TRY(need(c, &last, &rest, (uint16_t)(count - 1), c->level[count - 1]));
-    if (last == 0 || last + 1U != c->made || rest != 0) { /* the identity, or a result that others use too: a copy of its own */
-        node e = {.depth = c->node[last].depth, .terms = 1, .t = {last}, .x = {1}, .y = rest, .slot = NONE};
+    agree(c);
+    RFHE_TRY(need(c, &last, &times, &rest, (uint16_t)(count - 1), c->level[count - 1]));
+    if (last == 0 || last + 1U != c->made || rest != 0 || times != 1) { /* the identity, or a result that others use too: a copy of its own */
+        node e = {.depth = c->node[last].depth, .terms = 1, .t = {last}, .x = {times}, .y = rest, .slot = NONE};
         if (c->made == MAX_NODES) {
             st = too_many(c);
             goto done;
@@ -305,6 +348,7 @@ rfhe_status rfhe_poly_program_from_steps(rfhe_poly_program **out, const rfhe_pol
     if (out_scale < 0) {
         for (uint16_t j = 0; j < result->products; j++) { result->f[j] = -result->f[j]; }
         for (uint16_t j = 0; j < result->terms; j++) { result->x[j] = -result->x[j]; }
+        for (uint16_t j = 0; j < result->posts; j++) { result->px[j] = -result->px[j]; }
         result->y = -result->y;
     }
     p->out_scale = fabs(out_scale);
@@ -356,6 +400,7 @@ static double node_value(const node *e, const double *value)
 
     for (uint16_t j = 0; j < e->products; j++) { sum += e->f[j] * value[e->a[j]] * value[e->b[j]]; }
     for (uint16_t j = 0; j < e->terms; j++) { sum += e->x[j] * value[e->t[j]]; }
+    for (uint16_t j = 0; j < e->posts; j++) { sum += e->px[j] * value[e->p[j]]; }
     return sum;
 }
 
@@ -367,9 +412,43 @@ double rfhe_poly_program_value(const rfhe_poly_program *p, double x)
     return value[p->count - 1] * p->out_scale;
 }
 
-rfhe_status rfhe_poly_program_keys(const rfhe_poly_program *p, uint32_t level, rfhe_key_list *list, rfhe_error *err)
+rfhe_status rfhe_poly_program_keys(const rfhe_poly_program *p, const rfhe_ckks *c, uint32_t level,
+                                   rfhe_key_list *list, rfhe_error *err)
 {
-    return p->info.relinearisations == 0 ? RFHE_OK : rfhe_key_list_add(list, RFHE_ELEMENT_RELIN, level, 0, err);
+    rfhe_status st = RFHE_OK;
+    uint32_t special = 0;
+
+    if (level >= c->n_q || level < p->info.depth) {
+        return rfhe_fail(err, RFHE_E_DEPTH, "the polynomial needs %u levels, level %u of %u was named", p->info.depth,
+                         level, c->n_q - 1);
+    }
+    /* One key per shape that is the fastest at some level of the way down. */
+    for (uint32_t k = 0; k < p->info.depth; k++) {
+        bool is_used = false;
+        for (uint32_t i = 1; i < p->count; i++) {
+            is_used = is_used || (p->node[i].products > 0 && p->node[i].depth == k + 1);
+        }
+        const uint32_t best = rfhe_best_special(c, level - k);
+        if (is_used && best != special) {
+            special = best;
+            RFHE_TRY(rfhe_key_list_add(list, RFHE_ELEMENT_RELIN, level - k, special, err));
+        }
+    }
+done:
+    return st;
+}
+
+/* r += k t, both of two parts and at r's level or above. */
+static void add_multiple(const rfhe_ckks *c, rfhe_ct *r, const rfhe_ct *t, int64_t k)
+{
+#pragma omp parallel for schedule(static) collapse(2) if (c->n >= RFHE_PARALLEL_FROM)
+    for (uint32_t h = 0; h < 2; h++) {
+        for (uint32_t i = 0; i <= r->level; i++) {
+            const uint64_t q = c->m[i].q;
+            c->k->mul_add_const(rfhe_ct_limb(r, h, i), rfhe_ct_limb(t, h, i),
+                                rfhe_shoup_make(rfhe_mod_from_i64(k, q), q), c->n, &c->m[i]);
+        }
+    }
 }
 
 rfhe_status rfhe_ct_evaluate(rfhe_ct *out, const rfhe_ct *a, const rfhe_poly_program *p, rfhe_evaluator *ev,
@@ -444,6 +523,10 @@ rfhe_status rfhe_ct_evaluate(rfhe_ct *out, const rfhe_ct *a, const rfhe_poly_pro
             for (uint32_t l = 0; l <= r->level; l++) {
                 c->k->add_const(rfhe_ct_limb(r, 0, l), rfhe_ct_limb(r, 0, l), y[l], c->n, &c->m[l]);
             }
+        }
+        for (uint16_t j = 0; j < e->posts; j++) {
+            add_multiple(c, r, at[e->p[j]], (int64_t)e->px[j]);
+            v += pow(e->px[j] * error[e->p[j]], 2);
         }
         at[i] = r;
         if (e->products > 0) { v += pow(rfhe_noise_slot(c, rfhe_noise_key_switch(c, relin[level], level), pre), 2); }

@@ -4,6 +4,9 @@
 
 #include <stdint.h>
 
+/* Non-zero coefficients of the sparse secret that the refresh encapsulates. */
+enum { RFHE_SPARSE_WEIGHT = 32 };
+
 /* Largest log2 of the product of all primes for a dense ternary secret, errors of sigma >= 3.19 and `security_bits`
  * bits against classical attacks. 0 = not in the table (then nothing is secure). Only 128 is tabulated. */
 double rfhe_security_max_log2_qp(uint32_t log2_n, uint32_t security_bits);

@@ -26,7 +26,7 @@ typedef struct job {
     const uint64_t *d[DIGITS], *k0[DIGITS], *k1[DIGITS];
     uint32_t g;
     rfhe_poly r, a, a_ntt; /* whole ring */
-    rfhe_conversion *conversion, *to_all;
+    rfhe_conversion *conversion;
     rfhe_division *division;
     uint64_t *work, *stream;
     uint64_t sink;
@@ -125,7 +125,7 @@ static rfhe_status op_raise(void *user)
 {
     job *j = user;
 
-    rfhe_conversion_raise(j->ring, j->to_all, &j->r, &j->a_ntt, &j->a);
+    rfhe_conversion_raise(j->ring, j->conversion, &j->r, &j->a_ntt, &j->a);
     return RFHE_OK;
 }
 
@@ -248,7 +248,6 @@ static void free_job(job *j)
     rfhe_poly_clear(&j->a);
     rfhe_poly_clear(&j->a_ntt);
     rfhe_conversion_free(j->conversion);
-    rfhe_conversion_free(j->to_all);
     rfhe_division_free(j->division);
     rfhe_free(j->work);
     rfhe_free(j->many);
@@ -304,11 +303,12 @@ static rfhe_status make_job(job *j, uint32_t log2_n, uint32_t bits, uint32_t lim
         fill(j->r.limb[l], n, q[l], &rng);
     }
     RFHE_TRY(rfhe_conversion_new(&j->conversion, j->ring, &digit, &rest, err));
-    RFHE_TRY(rfhe_conversion_new(&j->to_all, j->ring, &digit, &rest, err));
     RFHE_TRY(rfhe_division_new(&j->division, j->ring, &keep, &last, err));
     j->work = rfhe_alloc(rfhe_division_workspace(j->ring, j->division), sizeof *j->work);
     j->stream = rfhe_calloc(STREAM_WORDS, sizeof *j->stream);
-    if (j->work == NULL || j->stream == NULL) { st = RFHE_E_NOMEM; }
+    if (j->work == NULL || j->stream == NULL) {
+        st = rfhe_fail(err, RFHE_E_NOMEM, "no memory for the workspace of the benchmark");
+    }
 
 done:
     return st;

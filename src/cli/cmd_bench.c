@@ -14,6 +14,8 @@ static const rfhe_opt options[] = {
      "sample each row for about this long (default: the suite's)"},
     {"log2-n", 'n', RFHE_OPT_UINT, "N", NULL, "ring degree 2^N (default: the suite's)"},
     {"limbs", 'l', RFHE_OPT_UINT, "N", NULL, "residues per polynomial"},
+    {"set", 0, RFHE_OPT_TEXT, "NAME", NULL, "only this named set of refresh parameters"},
+    {"slots", 0, RFHE_OPT_UINT, "N", NULL, "2^N slots (default: all)"},
     {"form", 'f', RFHE_OPT_TEXT, "NAME", NULL, "only this activation, as named by rfhe paf list"},
     {"parameters", 0, RFHE_OPT_CHOICE, "SET", "smallest|common",
      "parameters fitted to each form, or the same for all"},

@@ -115,10 +115,14 @@ typedef struct conv_desc {
 static rfhe_status activation_desc(dnnl_memory_desc_t *d, const rfhe_slot *s)
 {
     dnnl_dims_t dims, strides;
+    int64_t step = s->shape.dim[1];
 
-    for (uint32_t i = 0; i < s->shape.rank; i++) {
+    /* Always the strides of channels-last: where both orders coincide (one channel, one pixel) they name the same
+     * memory, but oneDNN knows its fast kernels only under this description. */
+    for (uint32_t i = s->shape.rank; i-- > 0;) {
         dims[i] = s->shape.dim[i];
-        strides[i] = s->stride[i];
+        strides[i] = i == 1 ? 1 : step;
+        if (i != 1) { step *= dims[i]; }
     }
     return translate(dnnl_memory_desc_init_by_strides(
         d, (int)s->shape.rank, dims, s->bf16 ? dnnl_bf16 : dnnl_f32, strides));
@@ -258,13 +262,13 @@ static rfhe_status make_backward(rfhe_exec *e, rfhe_step *s, const conv_desc *d,
     RFHE_TRY(make_primitive(e, s, d, WEIGHTS, forward, &weights, &format));
     c->grad_data = rfhe_calloc(c->n_weights, sizeof *c->grad_data);
     c->bias_grad_data = rfhe_calloc(c->n_bias, sizeof *c->bias_grad_data);
-    if (c->grad_data == NULL || c->bias_grad_data == NULL) { return RFHE_E_NOMEM; }
+    RFHE_TRY(c->grad_data == NULL || c->bias_grad_data == NULL ? RFHE_E_NOMEM : RFHE_OK);
     DNNL_TRY(dnnl_memory_create(&c->grad, &d->master, b->engine, c->grad_data));
     if (dnnl_memory_desc_equal(&format, &d->master)) {
         c->packed_grad = c->grad;
     } else {
         c->packed_grad_data = rfhe_calloc(dnnl_memory_desc_get_size(&format), 1);
-        if (c->packed_grad_data == NULL) { return RFHE_E_NOMEM; }
+        RFHE_TRY(c->packed_grad_data == NULL ? RFHE_E_NOMEM : RFHE_OK);
         DNNL_TRY(dnnl_memory_create(&c->packed_grad, &format, b->engine, c->packed_grad_data));
         RFHE_TRY(make_reorder(b, &c->unpack, &format, &d->master));
     }

@@ -139,14 +139,14 @@ static void NAME(relu_grad)(void *dxv, const void *dyv, const void *dy2v, const 
         IVDEP
         for (size_t i = 0; i < n; i++) {
             const float v = LD(x + i), g = LD(dy + i);
-            ST(dx + i, (v > low) & (v < high) ? g : 0.0F);
+            ST(dx + i, ((v > low) & (v < high)) ? g : 0.0F);
         }
         return;
     }
     for (size_t i = 0; i < n; i++) {
         const float v = LD(x + i);
         const float g = LD(dy + i) + (dy2 != NULL ? LD(dy2 + i) : 0.0F);
-        const bool inside = closed ? (v >= low) & (v <= high) : (v > low) & (v < high);
+        const bool inside = closed ? ((v >= low) & (v <= high)) : ((v > low) & (v < high));
         ST(dx + i, (add ? LD(dx + i) : 0.0F) + (inside ? g : 0.0F));
     }
 }

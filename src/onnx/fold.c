@@ -19,7 +19,8 @@ typedef struct fold {
 
 static rfhe_status unfit(const fold *f)
 {
-    return rfhe_onnx_refuse(f->s, RFHE_E_UNSUPPORTED, "this way of computing a shape is not supported");
+    return rfhe_onnx_refuse(f->s, RFHE_E_UNSUPPORTED,
+                            "this way of computing a shape is not supported");
 }
 
 static rfhe_status make_shaped(fold *f, const rfhe_shape *shape)
@@ -86,7 +87,9 @@ static rfhe_status fold_gather(fold *f)
     st = make(f, at->shape.rank, at->count);
     for (size_t i = 0; st == RFHE_OK && i < at->count; i++) {
         const int64_t n = (int64_t)x->count, k = at->i64[i] < 0 ? at->i64[i] + n : at->i64[i];
-        if (k < 0 || k >= n) { return rfhe_onnx_refuse(f->s, RFHE_E_FORMAT, "its index is outside the data"); }
+        if (k < 0 || k >= n) {
+            return rfhe_onnx_refuse(f->s, RFHE_E_FORMAT, "its index is outside the data");
+        }
         f->out->i64[i] = x->i64[k];
     }
     return st;
@@ -104,11 +107,16 @@ static rfhe_status fold_concat(fold *f)
         for (size_t i = 0; st == RFHE_OK && i < s->n->n_input; i++) {
             const uint32_t e = rfhe_onnx_input(s, i);
             const rfhe_tensor *t = NULL;
+            if (e == RFHE_ONNX_NO_ENTRY) { return unfit(f); }
             st = rfhe_onnx_constant_of(s->r, e, &t);
             if (st != RFHE_OK) { return st; }
-            if (t->shape.rank != 1 || t->count > RFHE_ONNX_MAX_FOLD || count > RFHE_ONNX_MAX_FOLD) { return unfit(f); }
+            if (t->shape.rank != 1 || t->count > RFHE_ONNX_MAX_FOLD || count > RFHE_ONNX_MAX_FOLD) {
+                return unfit(f);
+            }
             f->is_batch |= s->r->entries[e].is_batch;
-            if (pass == 1 && t->count > 0) { memcpy(f->out->i64 + count, t->i64, t->count * sizeof *t->i64); }
+            if (pass == 1 && t->count > 0) {
+                memcpy(f->out->i64 + count, t->i64, t->count * sizeof *t->i64);
+            }
             count += t->count;
         }
     }
@@ -149,7 +157,9 @@ static rfhe_status slice_list(const fold *f, size_t k, const int64_t **list, siz
 
     *list = NULL;
     *n = 0;
-    if (f->s->r->opset < 10) { return k < 3 ? rfhe_onnx_attr_ints(f->s, names[k], list, n) : RFHE_OK; }
+    if (f->s->r->opset < 10) {
+        return k < 3 ? rfhe_onnx_attr_ints(f->s, names[k], list, n) : RFHE_OK;
+    }
     if (f->n_in > k + 1 && f->in[k + 1] != NULL) {
         *list = f->in[k + 1]->i64;
         *n = f->in[k + 1]->count;
@@ -173,12 +183,16 @@ static rfhe_status fold_slice(fold *f)
     }
     dense_strides(&y, stride);
     for (size_t i = 0; i < n[0]; i++) {
-        int64_t axis = list[2] != NULL ? list[2][i] : (int64_t)i, range[2] = {list[0][i], list[1][i]};
+        int64_t axis = list[2] != NULL ? list[2][i] : (int64_t)i,
+                range[2] = {list[0][i], list[1][i]};
         const int64_t step = list[3] != NULL ? list[3][i] : 1;
         if (axis < 0 && axis >= -(int64_t)y.rank) { axis += y.rank; }
-        if (axis < 0 || axis >= y.rank || seen[axis] || (step != 1 && step != -1)) { return unfit(f); }
+        if (axis < 0 || axis >= y.rank || seen[axis] || (step != 1 && step != -1)) {
+            return unfit(f);
+        }
         seen[axis] = true;
-        const int64_t size = y.dim[axis], low = step > 0 ? 0 : -1, high = step > 0 ? size : size - 1;
+        const int64_t size = y.dim[axis], low = step > 0 ? 0 : -1,
+                      high = step > 0 ? size : size - 1;
         for (size_t k = 0; k < 2; k++) { /* NumPy's clamping */
             if (range[k] < 0) { range[k] = range[k] < -size ? low : range[k] + size; }
             range[k] = range[k] < low ? low : range[k] > high ? high : range[k];
@@ -226,7 +240,8 @@ static rfhe_status fold_constant_of_shape(fold *f)
     rfhe_tensor *value = NULL;
     rfhe_status st = RFHE_OK;
 
-    if (f->is_batch || f->in[0]->shape.rank != 1 || f->in[0]->count > RFHE_MAX_RANK || a == NULL || a->t == NULL) {
+    if (f->is_batch || f->in[0]->shape.rank != 1 || f->in[0]->count > RFHE_MAX_RANK || a == NULL ||
+        a->t == NULL) {
         return unfit(f);
     }
     for (uint32_t i = 0; i < y.rank; i++) { y.dim[i] = f->in[0]->i64[i]; }
@@ -260,12 +275,16 @@ static rfhe_status fold_arithmetic(fold *f)
 {
     const rfhe_tensor *a = f->in[0], *b = f->in[1];
 
-    if (f->n_in != 2 || f->is_batch || a->shape.rank > 1 || b->shape.rank > 1 || (a->count != b->count && a->count != 1 && b->count != 1)) { return unfit(f); }
+    if (f->n_in != 2 || f->is_batch || a->shape.rank > 1 || b->shape.rank > 1 ||
+        (a->count != b->count && a->count != 1 && b->count != 1)) {
+        return unfit(f);
+    }
     const size_t count = a->count == 1 ? b->count : a->count;
-    const rfhe_status st = make(f, a->shape.rank > b->shape.rank ? a->shape.rank : b->shape.rank, count);
+    const rfhe_status st =
+        make(f, a->shape.rank > b->shape.rank ? a->shape.rank : b->shape.rank, count);
     for (size_t i = 0; st == RFHE_OK && i < count; i++) {
-        if (!arithmetic(f->s->n->op_type, a->i64[a->count == 1 ? 0 : i], b->i64[b->count == 1 ? 0 : i],
-                        &f->out->i64[i])) {
+        if (!arithmetic(f->s->n->op_type, a->i64[a->count == 1 ? 0 : i],
+                        b->i64[b->count == 1 ? 0 : i], &f->out->i64[i])) {
             return rfhe_onnx_refuse(f->s, RFHE_E_FORMAT, "it overflows");
         }
     }
@@ -313,7 +332,8 @@ static rfhe_status fold_cast(fold *f)
     const rfhe_status st = rfhe_onnx_attr_int(f->s, "to", 0, &to);
 
     if (st != RFHE_OK) { return st; }
-    const bool is_wide = to == ONNX__TENSOR_PROTO__DATA_TYPE__INT64 || to == ONNX__TENSOR_PROTO__DATA_TYPE__INT32;
+    const bool is_wide =
+        to == ONNX__TENSOR_PROTO__DATA_TYPE__INT64 || to == ONNX__TENSOR_PROTO__DATA_TYPE__INT32;
     return is_wide ? copy_as(f, &f->in[0]->shape) : unfit(f);
 }
 
@@ -356,11 +376,15 @@ bool rfhe_onnx_can_fold(const rfhe_onnx_site *s)
 {
     rfhe_dtype type = RFHE_F32;
 
-    if (find_row(s->n->op_type) == N_ROWS || rfhe_onnx_input(s, 0) == RFHE_ONNX_NO_ENTRY) { return false; }
+    if (find_row(s->n->op_type) == N_ROWS || rfhe_onnx_input(s, 0) == RFHE_ONNX_NO_ENTRY) {
+        return false;
+    }
     if (strcmp(s->n->op_type, "Shape") == 0) { return s->n->n_input == 1; }
     for (size_t i = 0; i < s->n->n_input; i++) {
         if (s->n->input[i][0] == '\0') { continue; }
-        if (!rfhe_onnx_constant_type(s->r, rfhe_onnx_input(s, i), &type) || type != RFHE_I64) { return false; }
+        if (!rfhe_onnx_constant_type(s->r, rfhe_onnx_input(s, i), &type) || type != RFHE_I64) {
+            return false;
+        }
     }
     return true;
 }

@@ -18,7 +18,8 @@ typedef struct draft {
 
 typedef rfhe_status translate_fn(const rfhe_onnx_site *s, draft *d);
 
-static rfhe_status attr_float(const rfhe_onnx_site *s, const char *name, float otherwise, float *out)
+static rfhe_status attr_float(const rfhe_onnx_site *s, const char *name, float otherwise,
+                              float *out)
 {
     const Onnx__AttributeProto *a = rfhe_onnx_attribute(s->n, name);
 
@@ -39,7 +40,8 @@ static rfhe_status attr_flag(const rfhe_onnx_site *s, const char *name, bool oth
 }
 
 /* A string attribute as an index into `choices` (NULL-terminated); absent = 0. */
-static rfhe_status attr_choice(const rfhe_onnx_site *s, const char *name, const char *const *choices, uint32_t *out)
+static rfhe_status attr_choice(const rfhe_onnx_site *s, const char *name,
+                               const char *const *choices, uint32_t *out)
 {
     const Onnx__AttributeProto *a = rfhe_onnx_attribute(s->n, name);
 
@@ -51,13 +53,14 @@ static rfhe_status attr_choice(const rfhe_onnx_site *s, const char *name, const 
             return RFHE_OK;
         }
     }
-    return rfhe_onnx_refuse(s, RFHE_E_UNSUPPORTED, "its attribute '%s' is '%.*s', which is not supported", name,
-                            a->has_s && a->s.len < 40 ? (int)a->s.len : 0, a->has_s ? (const char *)a->s.data : "");
+    return rfhe_onnx_refuse(
+        s, RFHE_E_UNSUPPORTED, "its attribute '%s' is '%.*s', which is not supported", name,
+        a->has_s && a->s.len < 40 ? (int)a->s.len : 0, a->has_s ? (const char *)a->s.data : "");
 }
 
 /* Node input i as a list of integers that must be known now. Absent: *n = 0 and *out = NULL. */
-static rfhe_status input_ints(const rfhe_onnx_site *s, size_t i, const char *what, const int64_t **out, size_t *n,
-                              bool *is_batch)
+static rfhe_status input_ints(const rfhe_onnx_site *s, size_t i, const char *what,
+                              const int64_t **out, size_t *n, bool *is_batch)
 {
     const uint32_t e = rfhe_onnx_input(s, i);
     const rfhe_tensor *t = NULL;
@@ -67,10 +70,13 @@ static rfhe_status input_ints(const rfhe_onnx_site *s, size_t i, const char *wha
     *n = 0;
     if (e == RFHE_ONNX_NO_ENTRY) { return RFHE_OK; }
     if (!rfhe_onnx_constant_type(s->r, e, &type)) {
-        return rfhe_onnx_refuse(s, RFHE_E_UNSUPPORTED, "its %s must be constant, but '%.100s' is computed or fed", what,
+        return rfhe_onnx_refuse(s, RFHE_E_UNSUPPORTED,
+                                "its %s must be constant, but '%.100s' is computed or fed", what,
                                 s->r->entries[e].name);
     }
-    if (type != RFHE_I64) { return rfhe_onnx_refuse(s, RFHE_E_FORMAT, "its %s must be integers", what); }
+    if (type != RFHE_I64) {
+        return rfhe_onnx_refuse(s, RFHE_E_FORMAT, "its %s must be integers", what);
+    }
     const rfhe_status st = rfhe_onnx_constant_of(s->r, e, &t);
     if (st != RFHE_OK) { return st; }
     if (is_batch != NULL) {
@@ -84,7 +90,8 @@ static rfhe_status input_ints(const rfhe_onnx_site *s, size_t i, const char *wha
 }
 
 /* The same for one number; absent = otherwise. */
-static rfhe_status input_float(const rfhe_onnx_site *s, size_t i, const char *what, float otherwise, float *out)
+static rfhe_status input_float(const rfhe_onnx_site *s, size_t i, const char *what, float otherwise,
+                               float *out)
 {
     const uint32_t e = rfhe_onnx_input(s, i);
     const rfhe_tensor *t = NULL;
@@ -93,22 +100,26 @@ static rfhe_status input_float(const rfhe_onnx_site *s, size_t i, const char *wh
     *out = otherwise;
     if (e == RFHE_ONNX_NO_ENTRY) { return RFHE_OK; }
     if (!rfhe_onnx_constant_type(s->r, e, &type)) {
-        return rfhe_onnx_refuse(s, RFHE_E_UNSUPPORTED, "its %s must be constant, but '%.100s' is computed or fed", what,
+        return rfhe_onnx_refuse(s, RFHE_E_UNSUPPORTED,
+                                "its %s must be constant, but '%.100s' is computed or fed", what,
                                 s->r->entries[e].name);
     }
     const rfhe_status st = rfhe_onnx_constant_of(s->r, e, &t);
     if (st != RFHE_OK) { return st; }
-    if (type != RFHE_F32 || t->count != 1) { return rfhe_onnx_refuse(s, RFHE_E_FORMAT, "its %s must be one float", what); }
+    if (type != RFHE_F32 || t->count != 1) {
+        return rfhe_onnx_refuse(s, RFHE_E_FORMAT, "its %s must be one float", what);
+    }
     *out = t->f32[0];
     return RFHE_OK;
 }
 
 /* Copies a list into a fixed array, after checking its length. */
-static rfhe_status copy_ints(const rfhe_onnx_site *s, const char *what, int64_t *to, const int64_t *from, size_t n,
-                             size_t want)
+static rfhe_status copy_ints(const rfhe_onnx_site *s, const char *what, int64_t *to,
+                             const int64_t *from, size_t n, size_t want)
 {
     if (n != want) {
-        return rfhe_onnx_refuse(s, RFHE_E_FORMAT, "its %s has %zu numbers instead of %zu", what, n, want);
+        return rfhe_onnx_refuse(s, RFHE_E_FORMAT, "its %s has %zu numbers instead of %zu", what, n,
+                                want);
     }
     for (size_t i = 0; i < n; i++) { to[i] = from[i]; }
     return RFHE_OK;
@@ -121,16 +132,20 @@ static rfhe_status count_inputs(const rfhe_onnx_site *s, draft *d, uint32_t leas
 
     while (n > 0 && s->n->input[n - 1][0] == '\0') { n--; }
     if (n < least || n > most) {
-        return rfhe_onnx_refuse(s, RFHE_E_FORMAT, "it has %zu inputs instead of %u to %u", n, least, most);
+        return rfhe_onnx_refuse(s, RFHE_E_FORMAT, "it has %zu inputs instead of %u to %u", n, least,
+                                most);
     }
     for (size_t i = 0; i < least; i++) {
-        if (s->n->input[i][0] == '\0') { return rfhe_onnx_refuse(s, RFHE_E_FORMAT, "its input %zu is missing", i); }
+        if (s->n->input[i][0] == '\0') {
+            return rfhe_onnx_refuse(s, RFHE_E_FORMAT, "its input %zu is missing", i);
+        }
     }
     d->n_inputs = (uint32_t)n;
     return RFHE_OK;
 }
 
-static rfhe_status window(const rfhe_onnx_site *s, rfhe_window *w, const int64_t *kernel, size_t spatial)
+static rfhe_status window(const rfhe_onnx_site *s, rfhe_window *w, const int64_t *kernel,
+                          size_t spatial)
 {
     static const char *const modes[] = {"NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID", NULL};
     rfhe_status st = RFHE_OK;
@@ -139,7 +154,8 @@ static rfhe_status window(const rfhe_onnx_site *s, rfhe_window *w, const int64_t
     uint32_t mode = 0;
 
     if (spatial < 1 || spatial > RFHE_MAX_SPATIAL) {
-        return rfhe_onnx_refuse(s, RFHE_E_UNSUPPORTED, "its kernel has %zu dimensions, 1 to 3 are supported", spatial);
+        return rfhe_onnx_refuse(s, RFHE_E_UNSUPPORTED,
+                                "its kernel has %zu dimensions, 1 to 3 are supported", spatial);
     }
     w->spatial = (uint32_t)spatial;
     w->groups = 1;
@@ -177,7 +193,9 @@ static rfhe_status conv(const rfhe_onnx_site *s, draft *d)
     RFHE_TRY(rfhe_onnx_attr_ints(s, "kernel_shape", &list, &n));
     if (n == 0) {
         RFHE_TRY(rfhe_onnx_shape_of(s, rfhe_onnx_input(s, 1), &kernel));
-        if (kernel.rank < 3) { return rfhe_onnx_refuse(s, RFHE_E_FORMAT, "its kernel has rank %u", kernel.rank); }
+        if (kernel.rank < 3) {
+            return rfhe_onnx_refuse(s, RFHE_E_FORMAT, "its kernel has rank %u", kernel.rank);
+        }
         list = kernel.dim + 2;
         n = kernel.rank - 2;
     }
@@ -202,7 +220,8 @@ static rfhe_status pool(const rfhe_onnx_site *s, draft *d)
     RFHE_TRY(attr_flag(s, "count_include_pad", false, &w->count_include_pad));
     for (uint32_t i = 0; i < w->spatial && d->op == RFHE_OP_AVGPOOL; i++) {
         if (w->dilation[i] != 1) { /* since 19 */
-            return rfhe_onnx_refuse(s, RFHE_E_UNSUPPORTED, "dilated average pooling is not supported");
+            return rfhe_onnx_refuse(s, RFHE_E_UNSUPPORTED,
+                                    "dilated average pooling is not supported");
         }
     }
 
@@ -223,7 +242,10 @@ static rfhe_status batchnorm(const rfhe_onnx_site *s, draft *d)
     RFHE_TRY(attr_flag(s, "spatial", true, &spatial));
     RFHE_TRY(attr_flag(s, "is_test", false, &is_test));
     RFHE_TRY(attr_flag(s, "training_mode", false, &training));
-    if (!spatial) { return rfhe_onnx_refuse(s, RFHE_E_UNSUPPORTED, "statistics per activation are not supported"); }
+    if (!spatial) {
+        return rfhe_onnx_refuse(s, RFHE_E_UNSUPPORTED,
+                                "statistics per activation are not supported");
+    }
     while (outputs > 1) {
         const uint32_t e = rfhe_onnx_find(s->r, s->n->output[outputs - 1]);
         if (e != RFHE_ONNX_NO_ENTRY && s->r->entries[e].is_used) { break; }
@@ -233,7 +255,8 @@ static rfhe_status batchnorm(const rfhe_onnx_site *s, draft *d)
                                  : s->r->opset < 7 ? !is_test
                                                    : s->n->n_output > 1;
     if (outputs > 3 || (outputs > 1 && !d->attr.batchnorm.training)) {
-        return rfhe_onnx_refuse(s, RFHE_E_UNSUPPORTED, "its output '%.100s' is not supported", s->n->output[outputs - 1]);
+        return rfhe_onnx_refuse(s, RFHE_E_UNSUPPORTED, "its output '%.100s' is not supported",
+                                s->n->output[outputs - 1]);
     }
     d->n_outputs = (uint32_t)outputs;
 
@@ -274,7 +297,8 @@ static rfhe_status binary(const rfhe_onnx_site *s, draft *d)
         RFHE_TRY(rfhe_onnx_shape_of(s, rfhe_onnx_input(s, 1), &b));
         if (axis < 0) { axis += a.rank; }
         if (axis != (int64_t)a.rank - b.rank) {
-            return rfhe_onnx_refuse(s, RFHE_E_UNSUPPORTED, "broadcasting along an inner axis is not supported");
+            return rfhe_onnx_refuse(s, RFHE_E_UNSUPPORTED,
+                                    "broadcasting along an inner axis is not supported");
         }
     }
 
@@ -354,7 +378,8 @@ static rfhe_status batch_in_reshape(const rfhe_onnx_site *s, draft *d)
         } else if (rest++ == 0) {
             y->dim[i] = -1;
         } else {
-            return rfhe_onnx_refuse(s, RFHE_E_UNSUPPORTED, "its new shape uses the batch in a way that is not supported");
+            return rfhe_onnx_refuse(s, RFHE_E_UNSUPPORTED,
+                                    "its new shape uses the batch in a way that is not supported");
         }
     }
     return RFHE_OK;
@@ -371,7 +396,8 @@ static rfhe_status reshape(const rfhe_onnx_site *s, draft *d)
     RFHE_TRY(attr_flag(s, "allowzero", false, &d->attr.reshape.allow_zero));
     RFHE_TRY(input_ints(s, 1, "new shape", &dims, &n, &is_batch));
     if (n > RFHE_MAX_RANK) {
-        return rfhe_onnx_refuse(s, RFHE_E_UNSUPPORTED, "its new shape has rank %zu, at most %d is supported", n,
+        return rfhe_onnx_refuse(s, RFHE_E_UNSUPPORTED,
+                                "its new shape has rank %zu, at most %d is supported", n,
                                 RFHE_MAX_RANK);
     }
     d->attr.reshape.shape.rank = (uint32_t)n;
@@ -396,7 +422,8 @@ static rfhe_status slice(const rfhe_onnx_site *s, draft *d)
 {
     static const char *const names[] = {"starts", "ends", "axes", "steps"};
     rfhe_status st = RFHE_OK;
-    int64_t *const to[] = {d->attr.slice.start, d->attr.slice.end, d->attr.slice.axis, d->attr.slice.step};
+    int64_t *const to[] = {d->attr.slice.start, d->attr.slice.end, d->attr.slice.axis,
+                           d->attr.slice.step};
     size_t n = 0;
 
     RFHE_TRY(s->r->opset >= 10 ? count_inputs(s, d, 3, 5) : count_inputs(s, d, 1, 1));
@@ -409,7 +436,9 @@ static rfhe_status slice(const rfhe_onnx_site *s, draft *d)
             RFHE_TRY(rfhe_onnx_attr_ints(s, names[k], &list, &count));
         }
         if (k == 0) { n = count; }
-        if (n > RFHE_MAX_RANK) { return rfhe_onnx_refuse(s, RFHE_E_FORMAT, "it slices %zu axes", n); }
+        if (n > RFHE_MAX_RANK) {
+            return rfhe_onnx_refuse(s, RFHE_E_FORMAT, "it slices %zu axes", n);
+        }
         if (list == NULL && k >= 2) { /* defaults: axes 0, 1, 2, ...; steps 1 */
             for (size_t i = 0; i < n; i++) { to[k][i] = k == 2 ? (int64_t)i : 1; }
         } else {
@@ -428,7 +457,9 @@ static rfhe_status concat(const rfhe_onnx_site *s, draft *d)
     const rfhe_status st = count_inputs(s, d, 1, RFHE_ONNX_MAX_NAMES);
 
     for (uint32_t i = 0; st == RFHE_OK && i < d->n_inputs; i++) {
-        if (s->n->input[i][0] == '\0') { return rfhe_onnx_refuse(s, RFHE_E_FORMAT, "its input %u is missing", i); }
+        if (s->n->input[i][0] == '\0') {
+            return rfhe_onnx_refuse(s, RFHE_E_FORMAT, "its input %u is missing", i);
+        }
     }
     return st != RFHE_OK ? st : rfhe_onnx_attr_int(s, "axis", 1, &d->attr.concat.axis);
 }
@@ -461,13 +492,15 @@ static rfhe_status pad(const rfhe_onnx_site *s, draft *d)
     }
     RFHE_TRY(rfhe_onnx_shape_of(s, rfhe_onnx_input(s, 0), &x));
     if (axes == NULL && n / 2 != x.rank) {
-        return rfhe_onnx_refuse(s, RFHE_E_FORMAT, "its pads have %zu numbers for an input of rank %u", n, x.rank);
+        return rfhe_onnx_refuse(s, RFHE_E_FORMAT,
+                                "its pads have %zu numbers for an input of rank %u", n, x.rank);
     }
     for (size_t i = 0; i < n / 2; i++) {
         int64_t axis = axes != NULL ? axes[i] : (int64_t)i;
         if (axis < 0 && axis >= -(int64_t)x.rank) { axis += x.rank; }
         if (axis < 0 || axis >= x.rank) {
-            return rfhe_onnx_refuse(s, RFHE_E_FORMAT, "it pads axis %" PRId64 " of an input of rank %u", axis, x.rank);
+            return rfhe_onnx_refuse(
+                s, RFHE_E_FORMAT, "it pads axis %" PRId64 " of an input of rank %u", axis, x.rank);
         }
         d->attr.pad.begin[axis] = pads[i];
         d->attr.pad.end[axis] = pads[n / 2 + i];
@@ -513,10 +546,13 @@ static rfhe_status dropout(const rfhe_onnx_site *s, draft *d)
         RFHE_TRY(attr_float(s, "ratio", 0.5f, ratio));
     }
     if (n > 0 && training[0] != 0 && *ratio != 0) {
-        return rfhe_onnx_refuse(s, RFHE_E_UNSUPPORTED,
-                                "it was exported in training mode and would drop values at every use");
+        return rfhe_onnx_refuse(
+            s, RFHE_E_UNSUPPORTED,
+            "it was exported in training mode and would drop values at every use");
     }
-    if (!(*ratio >= 0 && *ratio < 1)) { return rfhe_onnx_refuse(s, RFHE_E_FORMAT, "its ratio is not in [0, 1)"); }
+    if (!(*ratio >= 0 && *ratio < 1)) {
+        return rfhe_onnx_refuse(s, RFHE_E_FORMAT, "its ratio is not in [0, 1)");
+    }
     d->n_inputs = 1;
 
 done:
@@ -532,13 +568,16 @@ typedef struct operator_row {
 
 static const operator_row rows[] = {
     {RFHE_OP_CONV, 1, conv, "auto_pad dilations group kernel_shape pads strides "},
-    {RFHE_OP_BATCHNORM, 6, batchnorm, "epsilon momentum spatial is_test training_mode consumed_inputs "},
+    {RFHE_OP_BATCHNORM, 6, batchnorm,
+     "epsilon momentum spatial is_test training_mode consumed_inputs "},
     {RFHE_OP_GEMM, 6, gemm, "alpha beta transA transB broadcast "},
     {RFHE_OP_MATMUL, 1, binary, ""},
     {RFHE_OP_RELU, 6, unary, "consumed_inputs "},
     {RFHE_OP_CLIP, 6, clip, "min max consumed_inputs "},
-    {RFHE_OP_MAXPOOL, 1, pool, "auto_pad ceil_mode dilations kernel_shape pads storage_order strides "},
-    {RFHE_OP_AVGPOOL, 1, pool, "auto_pad ceil_mode count_include_pad dilations kernel_shape pads strides "},
+    {RFHE_OP_MAXPOOL, 1, pool,
+     "auto_pad ceil_mode dilations kernel_shape pads storage_order strides "},
+    {RFHE_OP_AVGPOOL, 1, pool,
+     "auto_pad ceil_mode count_include_pad dilations kernel_shape pads strides "},
     {RFHE_OP_GLOBALAVGPOOL, 1, unary, ""},
     {RFHE_OP_REDUCEMEAN, 1, reduce, "axes keepdims noop_with_empty_axes "},
     {RFHE_OP_ADD, 6, binary, "axis broadcast consumed_inputs "},
@@ -577,15 +616,20 @@ static rfhe_status check_attributes(const rfhe_onnx_site *s, const operator_row 
         const Onnx__AttributeProto *a = s->n->attribute[i];
         const size_t length = strlen(a->name);
         const char *at = row->attributes;
-        while (*at != '\0' && !(strncmp(at, a->name, length) == 0 && at[length] == ' ')) { at = strchr(at, ' ') + 1; }
+        while (*at != '\0' && !(strncmp(at, a->name, length) == 0 && at[length] == ' ')) {
+            at = strchr(at, ' ') + 1;
+        }
         if (*at == '\0') {
-            return rfhe_onnx_refuse(s, RFHE_E_UNSUPPORTED, "its attribute '%.60s' is not known", a->name);
+            return rfhe_onnx_refuse(s, RFHE_E_UNSUPPORTED, "its attribute '%.60s' is not known",
+                                    a->name);
         }
         if (rfhe_onnx_attribute(s->n, a->name) != a) {
-            return rfhe_onnx_refuse(s, RFHE_E_FORMAT, "its attribute '%.60s' appears twice", a->name);
+            return rfhe_onnx_refuse(s, RFHE_E_FORMAT, "its attribute '%.60s' appears twice",
+                                    a->name);
         }
         if (a->ref_attr_name != NULL && a->ref_attr_name[0] != '\0') {
-            return rfhe_onnx_refuse(s, RFHE_E_FORMAT, "its attribute '%.60s' refers to a function's", a->name);
+            return rfhe_onnx_refuse(s, RFHE_E_FORMAT,
+                                    "its attribute '%.60s' refers to a function's", a->name);
         }
     }
     return RFHE_OK;
@@ -617,7 +661,8 @@ static rfhe_status add_node(const rfhe_onnx_site *s, const draft *d)
         }
         outputs[i] = e->value;
     }
-    st = rfhe_graph_add_node_to(r->g, d->op, s->n->name, inputs, d->n_inputs, outputs, d->n_outputs, &d->attr);
+    st = rfhe_graph_add_node_to(r->g, d->op, s->n->name, inputs, d->n_inputs, outputs, d->n_outputs,
+                                &d->attr);
     if (st != RFHE_OK) { st = rfhe_onnx_refuse(s, st, "no memory"); }
 
 done:

@@ -52,7 +52,8 @@ static uint32_t hash(const char *s)
 
 uint32_t rfhe_onnx_find(const rfhe_onnx_reader *r, const char *name)
 {
-    for (uint32_t i = hash(name) & (r->index_size - 1); r->index[i] != 0; i = (i + 1) & (r->index_size - 1)) {
+    for (uint32_t i = hash(name) & (r->index_size - 1); r->index[i] != 0;
+         i = (i + 1) & (r->index_size - 1)) {
         if (strcmp(r->entries[r->index[i] - 1].name, name) == 0) { return r->index[i] - 1; }
     }
     return RFHE_ONNX_NO_ENTRY;
@@ -67,10 +68,12 @@ uint32_t rfhe_onnx_input(const rfhe_onnx_site *s, size_t i)
 /* The entry of `name`, new when it does not exist. *is_new tells. */
 static rfhe_status enter(rfhe_onnx_reader *r, const char *name, uint32_t *out, bool *is_new)
 {
-    if (name == NULL || name[0] == '\0') { return rfhe_fail(r->err, RFHE_E_FORMAT, "a tensor has no name"); }
+    if (name == NULL || name[0] == '\0') {
+        return rfhe_fail(r->err, RFHE_E_FORMAT, "a tensor has no name");
+    }
     if (strlen(name) > MAX_NAME) {
-        return rfhe_fail(r->err, RFHE_E_UNSUPPORTED, "the tensor name '%.60s...' is longer than %d bytes", name,
-                         MAX_NAME);
+        return rfhe_fail(r->err, RFHE_E_UNSUPPORTED,
+                         "the tensor name '%.60s...' is longer than %d bytes", name, MAX_NAME);
     }
     *out = rfhe_onnx_find(r, name);
     *is_new = *out == RFHE_ONNX_NO_ENTRY;
@@ -99,7 +102,8 @@ static rfhe_status check_presence(const rfhe_onnx_reader *r)
         }
         for (size_t k = 0; k < n->n_attribute; k++) {
             if (n->attribute[k]->name == NULL) {
-                return rfhe_fail(r->err, RFHE_E_FORMAT, "node %zu (%.60s) has an attribute without name", i, n->op_type);
+                return rfhe_fail(r->err, RFHE_E_FORMAT,
+                                 "node %zu (%.60s) has an attribute without name", i, n->op_type);
             }
         }
     }
@@ -112,7 +116,8 @@ static rfhe_status size_table(rfhe_onnx_reader *r)
 
     for (size_t i = 0; i < r->src->n_node; i++) { names += r->src->node[i]->n_output; }
     if (names > RFHE_ONNX_MAX_NAMES || r->src->n_node > RFHE_ONNX_MAX_NAMES) {
-        return rfhe_fail(r->err, RFHE_E_UNSUPPORTED, "the model has %zu tensors, at most %d are supported", names,
+        return rfhe_fail(r->err, RFHE_E_UNSUPPORTED,
+                         "the model has %zu tensors, at most %d are supported", names,
                          RFHE_ONNX_MAX_NAMES);
     }
     r->index_size = 16;
@@ -149,14 +154,16 @@ static rfhe_status input_shape(const Onnx__ValueInfoProto *v, rfhe_shape *out, r
     }
     const Onnx__TypeProto__Tensor *t = type->tensor_type;
     if (t->elem_type != ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT) {
-        return rfhe_fail(err, RFHE_E_UNSUPPORTED, "input '%.100s' has element type %s, only float is supported",
-                         v->name, rfhe_onnx_type_name(t->elem_type));
+        return rfhe_fail(err, RFHE_E_UNSUPPORTED,
+                         "input '%.100s' has element type %s, only float is supported", v->name,
+                         rfhe_onnx_type_name(t->elem_type));
     }
     if (t->shape == NULL) {
         return rfhe_fail(err, RFHE_E_UNSUPPORTED, "input '%.100s' has no shape", v->name);
     }
     if (t->shape->n_dim > RFHE_MAX_RANK) {
-        return rfhe_fail(err, RFHE_E_UNSUPPORTED, "input '%.100s' has rank %zu, at most %d is supported", v->name,
+        return rfhe_fail(err, RFHE_E_UNSUPPORTED,
+                         "input '%.100s' has rank %zu, at most %d is supported", v->name,
                          t->shape->n_dim, RFHE_MAX_RANK);
     }
     out->rank = (uint32_t)t->shape->n_dim;
@@ -165,8 +172,8 @@ static rfhe_status input_shape(const Onnx__ValueInfoProto *v, rfhe_shape *out, r
         const bool is_fixed = d->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE;
         out->dim[i] = is_fixed ? d->dim_value : -1;
         if (out->dim[i] < -1) {
-            return rfhe_fail(err, RFHE_E_FORMAT, "dimension %u of input '%.100s' is %" PRId64, i, v->name,
-                             out->dim[i]);
+            return rfhe_fail(err, RFHE_E_FORMAT, "dimension %u of input '%.100s' is %" PRId64, i,
+                             v->name, out->dim[i]);
         }
     }
     return RFHE_OK;
@@ -193,7 +200,9 @@ static rfhe_status enter_inputs(rfhe_onnx_reader *r)
         rfhe_onnx_entry *entry = &r->entries[e];
         if (entry->is_input) { return twice(r, v->name); }
         entry->is_input = true;
-        if (!is_new) { continue; } /* an initializer that is also listed as input, as IR 3 wanted it */
+        if (!is_new) {
+            continue;
+        } /* an initializer that is also listed as input, as IR 3 wanted it */
         entry->tensor = bound_constant(r, v->name);
         entry->is_constant = entry->tensor != NULL;
         entry->input = v;
@@ -202,7 +211,7 @@ static rfhe_status enter_inputs(rfhe_onnx_reader *r)
         RFHE_TRY(rfhe_graph_add_value(r->g, &entry->value, v->name, RFHE_F32, &shape));
         RFHE_TRY(rfhe_graph_add_input(r->g, entry->value));
         continue;
-done:
+    done:
         return rfhe_fail(r->err, st, "no memory for the inputs");
     }
     return RFHE_OK;
@@ -231,7 +240,9 @@ static rfhe_onnx_site site_at(rfhe_onnx_reader *r, uint32_t index)
     const Onnx__NodeProto *n = r->src->node[index];
     const char *label = n->name;
 
-    for (size_t k = 0; k < n->n_output && (label == NULL || label[0] == '\0'); k++) { label = n->output[k]; }
+    for (size_t k = 0; k < n->n_output && (label == NULL || label[0] == '\0'); k++) {
+        label = n->output[k];
+    }
     return (rfhe_onnx_site){.r = r, .n = n, .label = label != NULL ? label : "", .index = index};
 }
 
@@ -240,7 +251,9 @@ static int64_t opset_of(const rfhe_onnx_reader *r, const char *domain)
 {
     for (size_t i = 0; i < r->model->n_opset_import; i++) {
         const char *d = r->model->opset_import[i]->domain;
-        if (strcmp(d != NULL && d[0] != '\0' ? d : "ai.onnx", domain) == 0) { return r->model->opset_import[i]->version; }
+        if (strcmp(d != NULL && d[0] != '\0' ? d : "ai.onnx", domain) == 0) {
+            return r->model->opset_import[i]->version;
+        }
     }
     return 0;
 }
@@ -253,21 +266,25 @@ static rfhe_status check_operator(const rfhe_onnx_site *s)
 
     if (strcmp(domain, "ai.onnx") == 0 && rfhe_onnx_is_operator(s->n->op_type, &since)) {
         if (opset >= since && opset <= RFHE_ONNX_MAX_OPSET) { return RFHE_OK; }
-        return rfhe_fail(s->r->err, RFHE_E_UNSUPPORTED,
-                         "operator '%.60s' of domain 'ai.onnx' in node '%.100s' is of opset %" PRId64
-                         ", supported are 9 to %d",
-                         s->n->op_type, s->label, opset, RFHE_ONNX_MAX_OPSET);
+        return rfhe_fail(
+            s->r->err, RFHE_E_UNSUPPORTED,
+            "operator '%.60s' of domain 'ai.onnx' in node '%.100s' is of opset %" PRId64
+            ", supported are 9 to %d",
+            s->n->op_type, s->label, opset, RFHE_ONNX_MAX_OPSET);
     }
-    if (strcmp(domain, "ai.onnx") == 0 && rfhe_onnx_is_shape_operator(s->n->op_type)) { return RFHE_OK; }
+    if (strcmp(domain, "ai.onnx") == 0 && rfhe_onnx_is_shape_operator(s->n->op_type)) {
+        return RFHE_OK;
+    }
     return rfhe_fail(s->r->err, RFHE_E_UNSUPPORTED,
-                     "operator '%.60s' of domain '%.60s' (opset %" PRId64 ") in node '%.100s' is not supported",
+                     "operator '%.60s' of domain '%.60s' (opset %" PRId64
+                     ") in node '%.100s' is not supported",
                      s->n->op_type, domain, opset, s->label);
 }
 
 /* order[] receives the nodes that the outputs need, producers first. Depth-first with its own stack; mark: 0 new, 1 open,
  * 2 placed. next[] is the input a node on the stack looks at. */
-static rfhe_status order_nodes(rfhe_onnx_reader *r, uint32_t *order, uint32_t *n_order, uint8_t *mark,
-                               uint32_t *stack, uint32_t *next)
+static rfhe_status order_nodes(rfhe_onnx_reader *r, uint32_t *order, uint32_t *n_order,
+                               uint8_t *mark, uint32_t *stack, uint32_t *next)
 {
     uint32_t top = 0;
 
@@ -275,11 +292,14 @@ static rfhe_status order_nodes(rfhe_onnx_reader *r, uint32_t *order, uint32_t *n
         const char *name = r->src->output[o]->name;
         const uint32_t e = name != NULL ? rfhe_onnx_find(r, name) : RFHE_ONNX_NO_ENTRY;
         if (e == RFHE_ONNX_NO_ENTRY) {
-            return rfhe_fail(r->err, RFHE_E_FORMAT, "nothing produces the output '%.100s'", name != NULL ? name : "");
+            return rfhe_fail(r->err, RFHE_E_FORMAT, "nothing produces the output '%.100s'",
+                             name != NULL ? name : "");
         }
         if (r->entries[e].is_output) { return twice(r, name); }
         r->entries[e].is_output = r->entries[e].is_used = true;
-        if (r->entries[e].producer == RFHE_NO_NODE || mark[r->entries[e].producer] == 2) { continue; }
+        if (r->entries[e].producer == RFHE_NO_NODE || mark[r->entries[e].producer] == 2) {
+            continue;
+        }
         stack[top++] = r->entries[e].producer;
         while (top > 0) {
             const uint32_t at = stack[top - 1];
@@ -298,12 +318,15 @@ static rfhe_status order_nodes(rfhe_onnx_reader *r, uint32_t *order, uint32_t *n
             const uint32_t k = next[at]++, in = rfhe_onnx_input(&s, k);
             if (s.n->input[k][0] == '\0') { continue; }
             if (in == RFHE_ONNX_NO_ENTRY) {
-                return rfhe_onnx_refuse(&s, RFHE_E_FORMAT, "it reads '%.100s', which nothing produces", s.n->input[k]);
+                return rfhe_onnx_refuse(&s, RFHE_E_FORMAT,
+                                        "it reads '%.100s', which nothing produces", s.n->input[k]);
             }
             r->entries[in].is_used = true;
             const uint32_t p = r->entries[in].producer;
             if (p == RFHE_NO_NODE || mark[p] == 2) { continue; }
-            if (mark[p] == 1) { return rfhe_onnx_refuse(&s, RFHE_E_FORMAT, "it depends on its own output"); }
+            if (mark[p] == 1) {
+                return rfhe_onnx_refuse(&s, RFHE_E_FORMAT, "it depends on its own output");
+            }
             stack[top++] = p;
         }
     }
@@ -326,7 +349,8 @@ bool rfhe_onnx_constant_type(const rfhe_onnx_reader *r, uint32_t entry, rfhe_dty
 static rfhe_status charge(rfhe_onnx_reader *r, uint64_t *budget, size_t bytes)
 {
     if (bytes > *budget) {
-        return rfhe_fail(r->err, RFHE_E_UNSUPPORTED, "the constants of the model are too large for its file");
+        return rfhe_fail(r->err, RFHE_E_UNSUPPORTED,
+                         "the constants of the model are too large for its file");
     }
     *budget -= bytes;
     return RFHE_OK;
@@ -337,7 +361,8 @@ rfhe_status rfhe_onnx_constant_of(rfhe_onnx_reader *r, uint32_t entry, const rfh
     rfhe_onnx_entry *e = &r->entries[r->entries[entry].alias];
 
     if (e->tensor == NULL) {
-        const bool is_external = e->proto->data_location == ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL;
+        const bool is_external =
+            e->proto->data_location == ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL;
         uint64_t *budget = is_external ? &r->external_budget : &r->budget;
         Onnx__TensorProto named = *e->proto; /* the tensor of a Constant node may lack a name */
         named.name = (char *)(uintptr_t)e->name;
@@ -352,7 +377,8 @@ rfhe_status rfhe_onnx_constant_of(rfhe_onnx_reader *r, uint32_t entry, const rfh
 }
 
 /* A name for the constant of an entry: its own, unless the graph's output will need that. */
-static void constant_name(const rfhe_onnx_reader *r, const rfhe_onnx_entry *e, char *out, size_t size)
+static void constant_name(const rfhe_onnx_reader *r, const rfhe_onnx_entry *e, char *out,
+                          size_t size)
 {
     (void)snprintf(out, size, "%s", e->name);
     for (unsigned k = 0; e->is_output && rfhe_onnx_find(r, out) != RFHE_ONNX_NO_ENTRY; k++) {
@@ -402,16 +428,19 @@ rfhe_status rfhe_onnx_value_of(const rfhe_onnx_site *s, uint32_t entry, rfhe_val
             return rfhe_onnx_refuse(s, st, "%s", inner.text);
         }
         if (!r->entries[e->alias].is_constant) {
-            return rfhe_onnx_refuse(s, RFHE_E_UNSUPPORTED, "it reads '%.100s', which is not a tensor of this graph",
+            return rfhe_onnx_refuse(s, RFHE_E_UNSUPPORTED,
+                                    "it reads '%.100s', which is not a tensor of this graph",
                                     e->name);
         }
         if (!rfhe_onnx_constant_type(r, entry, &type)) {
-            return rfhe_onnx_refuse(s, RFHE_E_UNSUPPORTED, "'%.100s' has element type %s, only float is supported",
-                                    e->name, rfhe_onnx_type_name(r->entries[e->alias].proto->data_type));
+            return rfhe_onnx_refuse(
+                s, RFHE_E_UNSUPPORTED, "'%.100s' has element type %s, only float is supported",
+                e->name, rfhe_onnx_type_name(r->entries[e->alias].proto->data_type));
         }
         if (type != RFHE_F32) {
-            return rfhe_onnx_refuse(s, RFHE_E_UNSUPPORTED,
-                                    "the integers '%.100s' are used as data, only float is supported", e->name);
+            return rfhe_onnx_refuse(
+                s, RFHE_E_UNSUPPORTED,
+                "the integers '%.100s' are used as data, only float is supported", e->name);
         }
         const rfhe_status st = constant_value(r, entry);
         if (st != RFHE_OK) { return st; }
@@ -432,10 +461,13 @@ rfhe_status rfhe_onnx_shape_of(const rfhe_onnx_site *s, uint32_t entry, rfhe_sha
         return st;
     }
     rfhe_value_id v = r->entries[entry].value;
-    if (v == RFHE_NO_VALUE) { return rfhe_onnx_value_of(s, entry, &v); } /* which says what is wrong */
+    if (v == RFHE_NO_VALUE) {
+        return rfhe_onnx_value_of(s, entry, &v);
+    } /* which says what is wrong */
     if (!r->g->values[v].has_shape) {
         if (++r->inferences > MAX_INFERENCES) {
-            return rfhe_onnx_refuse(s, RFHE_E_UNSUPPORTED, "the model computes with more than %d shapes", MAX_INFERENCES);
+            return rfhe_onnx_refuse(s, RFHE_E_UNSUPPORTED,
+                                    "the model computes with more than %d shapes", MAX_INFERENCES);
         }
         const rfhe_status st = rfhe_graph_infer(r->g, 0, r->err);
         if (st != RFHE_OK) { return st; }
@@ -457,7 +489,8 @@ static rfhe_status wrong_type(const rfhe_onnx_site *s, const char *name)
     return rfhe_onnx_refuse(s, RFHE_E_FORMAT, "its attribute '%s' has the wrong type", name);
 }
 
-rfhe_status rfhe_onnx_attr_int(const rfhe_onnx_site *s, const char *name, int64_t otherwise, int64_t *out)
+rfhe_status rfhe_onnx_attr_int(const rfhe_onnx_site *s, const char *name, int64_t otherwise,
+                               int64_t *out)
 {
     const Onnx__AttributeProto *a = rfhe_onnx_attribute(s->n, name);
 
@@ -465,7 +498,8 @@ rfhe_status rfhe_onnx_attr_int(const rfhe_onnx_site *s, const char *name, int64_
     return a == NULL || a->has_i ? RFHE_OK : wrong_type(s, name);
 }
 
-rfhe_status rfhe_onnx_attr_ints(const rfhe_onnx_site *s, const char *name, const int64_t **out, size_t *n)
+rfhe_status rfhe_onnx_attr_ints(const rfhe_onnx_site *s, const char *name, const int64_t **out,
+                                size_t *n)
 {
     const Onnx__AttributeProto *a = rfhe_onnx_attribute(s->n, name);
 
@@ -485,7 +519,9 @@ static rfhe_status read_constant(const rfhe_onnx_site *s, rfhe_onnx_entry *e)
     rfhe_dtype dtype = RFHE_I64;
     const void *from = NULL;
 
-    if (a == NULL) { return rfhe_onnx_refuse(s, RFHE_E_FORMAT, "it must have exactly one attribute"); }
+    if (a == NULL) {
+        return rfhe_onnx_refuse(s, RFHE_E_FORMAT, "it must have exactly one attribute");
+    }
     e->is_constant = true;
     if (strcmp(a->name, "value") == 0 && a->t != NULL) {
         e->proto = a->t;
@@ -504,7 +540,8 @@ static rfhe_status read_constant(const rfhe_onnx_site *s, rfhe_onnx_entry *e)
         from = a->ints;
         shape = (rfhe_shape){.rank = 1, .dim = {(int64_t)a->n_ints}};
     } else {
-        return rfhe_onnx_refuse(s, RFHE_E_UNSUPPORTED, "its attribute '%.60s' is not supported", a->name);
+        return rfhe_onnx_refuse(s, RFHE_E_UNSUPPORTED, "its attribute '%.60s' is not supported",
+                                a->name);
     }
     const rfhe_status st = rfhe_tensor_new(&e->owned, dtype, &shape);
     if (st != RFHE_OK) { return rfhe_onnx_refuse(s, st, "no memory for its value"); }
@@ -524,8 +561,10 @@ static rfhe_status read_node(rfhe_onnx_reader *r, uint32_t index)
     }
     for (size_t k = 1; k < s.n->n_output; k++) {
         const uint32_t e = rfhe_onnx_find(r, s.n->output[k]);
-        if (e != RFHE_ONNX_NO_ENTRY && r->entries[e].is_used && strcmp(s.n->op_type, "BatchNormalization") != 0) {
-            return rfhe_onnx_refuse(&s, RFHE_E_UNSUPPORTED, "its output '%.100s' is used, only the first is supported",
+        if (e != RFHE_ONNX_NO_ENTRY && r->entries[e].is_used &&
+            strcmp(s.n->op_type, "BatchNormalization") != 0) {
+            return rfhe_onnx_refuse(&s, RFHE_E_UNSUPPORTED,
+                                    "its output '%.100s' is used, only the first is supported",
                                     s.n->output[k]);
         }
     }
@@ -539,10 +578,11 @@ static rfhe_status read_node(rfhe_onnx_reader *r, uint32_t index)
         return RFHE_OK;
     }
     if (!rfhe_onnx_is_operator(s.n->op_type, NULL)) {
-        return rfhe_fail(r->err, RFHE_E_UNSUPPORTED,
-                         "operator '%.60s' of domain 'ai.onnx' (opset %" PRId64
-                         ") in node '%.100s' is not supported, except to compute shapes from shapes",
-                         s.n->op_type, r->opset, s.label);
+        return rfhe_fail(
+            r->err, RFHE_E_UNSUPPORTED,
+            "operator '%.60s' of domain 'ai.onnx' (opset %" PRId64
+            ") in node '%.100s' is not supported, except to compute shapes from shapes",
+            s.n->op_type, r->opset, s.label);
     }
     return rfhe_onnx_translate(&s);
 }
@@ -557,21 +597,24 @@ static rfhe_status add_outputs(rfhe_onnx_reader *r)
         rfhe_status st = RFHE_OK;
         if (root->is_constant) {
             Onnx__NodeProto none = {.op_type = (char *)(uintptr_t) "Identity"};
-            const rfhe_onnx_site s = e->producer != RFHE_NO_NODE ? site_at(r, e->producer)
-                                                                 : (rfhe_onnx_site){.r = r, .n = &none, .label = e->name};
+            const rfhe_onnx_site s = e->producer != RFHE_NO_NODE
+                                         ? site_at(r, e->producer)
+                                         : (rfhe_onnx_site){.r = r, .n = &none, .label = e->name};
             const char *node = e != root ? s.n->name : NULL;
             rfhe_value_id from = RFHE_NO_VALUE;
             st = rfhe_onnx_value_of(&s, e->alias, &from);
             if (st != RFHE_OK) { return st; }
             RFHE_TRY(rfhe_graph_add_value(r->g, &value, e->name, RFHE_F32, NULL));
-            RFHE_TRY(rfhe_graph_add_node_to(r->g, RFHE_OP_IDENTITY, node, &from, 1, &value, 1, NULL));
+            RFHE_TRY(
+                rfhe_graph_add_node_to(r->g, RFHE_OP_IDENTITY, node, &from, 1, &value, 1, NULL));
         }
         if (value == RFHE_NO_VALUE) {
-            return rfhe_fail(r->err, RFHE_E_UNSUPPORTED, "the output '%.100s' is not a tensor of the graph", e->name);
+            return rfhe_fail(r->err, RFHE_E_UNSUPPORTED,
+                             "the output '%.100s' is not a tensor of the graph", e->name);
         }
         RFHE_TRY(rfhe_graph_add_output(r->g, value));
         continue;
-done:
+    done:
         return rfhe_fail(r->err, st, "no memory for the outputs");
     }
     return RFHE_OK;
@@ -581,7 +624,8 @@ static rfhe_status read_nodes(rfhe_onnx_reader *r)
 {
     rfhe_status st = RFHE_OK;
     const size_t n = r->src->n_node;
-    uint32_t n_order = 0, *order = rfhe_alloc(n, sizeof *order), *stack = rfhe_alloc(n, sizeof *stack);
+    uint32_t n_order = 0, *order = rfhe_alloc(n, sizeof *order),
+             *stack = rfhe_alloc(n, sizeof *stack);
     uint32_t *next = rfhe_calloc(n, sizeof *next);
     uint8_t *mark = rfhe_calloc(n, 1);
 
@@ -611,7 +655,8 @@ done:
 static rfhe_status read_metas(rfhe_onnx_reader *r, const Onnx__ModelProto *m)
 {
     if (m->n_metadata_props > MAX_METAS) {
-        return rfhe_fail(r->err, RFHE_E_UNSUPPORTED, "the model has %zu metadata entries, at most %d are supported",
+        return rfhe_fail(r->err, RFHE_E_UNSUPPORTED,
+                         "the model has %zu metadata entries, at most %d are supported",
                          m->n_metadata_props, MAX_METAS);
     }
     for (size_t i = 0; i < m->n_metadata_props; i++) {
@@ -633,7 +678,10 @@ static rfhe_status check_imports(const rfhe_onnx_reader *r)
     for (size_t i = 0; i < r->model->n_opset_import; i++) {
         const char *domain = r->model->opset_import[i]->domain;
         if (domain != NULL && domain[0] != '\0' && strcmp(domain, "ai.onnx") != 0) { continue; }
-        if (found) { return rfhe_fail(r->err, RFHE_E_FORMAT, "the model imports two opsets of domain ai.onnx"); }
+        if (found) {
+            return rfhe_fail(r->err, RFHE_E_FORMAT,
+                             "the model imports two opsets of domain ai.onnx");
+        }
         found = true;
     }
     return RFHE_OK;
@@ -667,7 +715,8 @@ static rfhe_status read_model(rfhe_onnx_reader *r, const Onnx__ModelProto *m)
     RFHE_TRY(enter_constants(r));
     for (size_t i = 0; i < m->graph->n_sparse_initializer; i++) {
         const Onnx__TensorProto *values = m->graph->sparse_initializer[i]->values;
-        st = rfhe_fail(r->err, RFHE_E_UNSUPPORTED, "the sparse initializer '%.100s' is not supported",
+        st = rfhe_fail(r->err, RFHE_E_UNSUPPORTED,
+                       "the sparse initializer '%.100s' is not supported",
                        values != NULL && values->name != NULL ? values->name : "");
         goto done;
     }
@@ -693,7 +742,8 @@ rfhe_status rfhe_onnx_read_memory(rfhe_graph **out, const void *data, size_t siz
     r.folder = r.opt->folder;
     r.budget = ((uint64_t)64 << 20) + 16 * (uint64_t)size;
     r.external_budget = (uint64_t)4 << 30;
-    RFHE_TRY(rfhe_onnx_parse(&model, &arena, &onnx__model_proto__descriptor, data, size, "the model", err));
+    RFHE_TRY(rfhe_onnx_parse(&model, &arena, &onnx__model_proto__descriptor, data, size,
+                             "the model", err));
     RFHE_TRY(read_model(&r, (const Onnx__ModelProto *)(const void *)model));
     *out = r.g;
     r.g = NULL;
@@ -707,19 +757,22 @@ done:
     return st;
 }
 
-rfhe_status rfhe_onnx_read(rfhe_graph **out, const char *path, const rfhe_onnx_options *opt, rfhe_error *err)
+rfhe_status rfhe_onnx_read(rfhe_graph **out, const char *path, const rfhe_onnx_options *opt,
+                           rfhe_error *err)
 {
     rfhe_onnx_options with_folder = {0};
     rfhe_file_map map = {0};
     char folder[PATH_MAX];
     rfhe_error inner = {0};
     const char *slash = strrchr(path, '/');
-    const size_t length = slash == NULL ? 1 : (size_t)(slash - path) + 1; /* the slash stays: "/" is a folder too */
+    const size_t length =
+        slash == NULL ? 1 : (size_t)(slash - path) + 1; /* the slash stays: "/" is a folder too */
     rfhe_status st = rfhe_file_map_open(&map, path, err);
 
     if (st != RFHE_OK) { return st; }
     if (length >= sizeof folder) {
-        st = rfhe_fail(err, RFHE_E_ARG, "the path of the model is longer than %zu bytes", sizeof folder - 1);
+        st = rfhe_fail(err, RFHE_E_ARG, "the path of the model is longer than %zu bytes",
+                       sizeof folder - 1);
         goto done;
     }
     memcpy(folder, slash == NULL ? "." : path, length);

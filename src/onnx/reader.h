@@ -8,8 +8,9 @@
 
 enum {
     RFHE_ONNX_MAX_OPSET = 21,
-    RFHE_ONNX_MAX_NAMES = 1 << 15, /* tensors of a model: keeps everything that searches by name quick */
-    RFHE_ONNX_MAX_FOLD = 1024      /* elements of a computed shape                                     */
+    RFHE_ONNX_MAX_NAMES =
+        1 << 15,              /* tensors of a model: keeps everything that searches by name quick */
+    RFHE_ONNX_MAX_FOLD = 1024 /* elements of a computed shape                                     */
 };
 
 /* In a folded shape, "the batch, whatever it will be". */
@@ -18,13 +19,13 @@ enum {
 /* All that is known about one tensor name of the file. */
 typedef struct rfhe_onnx_entry {
     const char *name;
-    uint32_t producer;              /* index of its node in the file, RFHE_NO_NODE            */
+    uint32_t producer;                 /* index of its node in the file, RFHE_NO_NODE            */
     const Onnx__ValueInfoProto *input; /* when it is fed or bound                             */
-    const Onnx__TensorProto *proto; /* its initializer or Constant, not yet converted         */
-    const rfhe_tensor *tensor;      /* its constant value, once converted, bound or folded    */
-    rfhe_tensor *owned;             /* the same, when the reader has to free it               */
-    uint32_t alias;                 /* entry whose constant this is through Identity; itself  */
-    rfhe_value_id value;            /* in the graph, RFHE_NO_VALUE until it is needed there   */
+    const Onnx__TensorProto *proto;    /* its initializer or Constant, not yet converted         */
+    const rfhe_tensor *tensor;         /* its constant value, once converted, bound or folded    */
+    rfhe_tensor *owned;                /* the same, when the reader has to free it               */
+    uint32_t alias;                    /* entry whose constant this is through Identity; itself  */
+    rfhe_value_id value;               /* in the graph, RFHE_NO_VALUE until it is needed there   */
     bool is_constant, is_input, is_output, is_used;
     bool is_batch; /* folded shape that holds RFHE_ONNX_BATCH                                 */
 } rfhe_onnx_entry;
@@ -39,9 +40,10 @@ typedef struct rfhe_onnx_reader {
     int64_t opset;
     rfhe_graph *g;
     rfhe_onnx_entry *entries;
-    uint32_t n_entries, *index, index_size; /* open-addressed hash of entry + 1, size a power of two */
-    uint64_t budget, external_budget;       /* bytes of constants that may still be made             */
-    uint32_t inferences;                    /* calls of rfhe_graph_infer                             */
+    uint32_t n_entries, *index,
+        index_size;                   /* open-addressed hash of entry + 1, size a power of two */
+    uint64_t budget, external_budget; /* bytes of constants that may still be made             */
+    uint32_t inferences;              /* calls of rfhe_graph_infer                             */
     rfhe_error *err;
 } rfhe_onnx_reader;
 
@@ -71,9 +73,11 @@ rfhe_status rfhe_onnx_shape_of(const rfhe_onnx_site *s, uint32_t entry, rfhe_sha
 
 /* Attributes. Absent ones give `otherwise`; a wrong type is RFHE_E_FORMAT. */
 const Onnx__AttributeProto *rfhe_onnx_attribute(const Onnx__NodeProto *n, const char *name);
-rfhe_status rfhe_onnx_attr_int(const rfhe_onnx_site *s, const char *name, int64_t otherwise, int64_t *out);
+rfhe_status rfhe_onnx_attr_int(const rfhe_onnx_site *s, const char *name, int64_t otherwise,
+                               int64_t *out);
 /* Borrows the list; *n is 0 when it is absent. */
-rfhe_status rfhe_onnx_attr_ints(const rfhe_onnx_site *s, const char *name, const int64_t **out, size_t *n);
+rfhe_status rfhe_onnx_attr_ints(const rfhe_onnx_site *s, const char *name, const int64_t **out,
+                                size_t *n);
 
 /* fold.c. Whether the node only computes integers from integers that are known; then fold() makes its first output a
  * constant. */

@@ -18,16 +18,18 @@
 
 const char *rfhe_onnx_type_name(int32_t t)
 {
-    static const char *const names[] = {
-        "undefined", "float", "uint8", "int8", "uint16", "int16", "int32", "int64", "string",
-        "bool", "float16", "double", "uint32", "uint64", "complex64", "complex128", "bfloat16"};
+    static const char *const names[] = {"undefined",  "float",   "uint8",  "int8",   "uint16",
+                                        "int16",      "int32",   "int64",  "string", "bool",
+                                        "float16",    "double",  "uint32", "uint64", "complex64",
+                                        "complex128", "bfloat16"};
 
     return t >= 0 && t < (int32_t)(sizeof names / sizeof *names) ? names[t] : "unknown";
 }
 
 bool rfhe_onnx_type_map(int32_t t, rfhe_dtype *out)
 {
-    const bool is_float = t == TYPE(FLOAT) || t == TYPE(DOUBLE) || t == TYPE(FLOAT16) || t == TYPE(BFLOAT16);
+    const bool is_float =
+        t == TYPE(FLOAT) || t == TYPE(DOUBLE) || t == TYPE(FLOAT16) || t == TYPE(BFLOAT16);
     const bool is_int = t == TYPE(INT64) || t == TYPE(INT32) || t == TYPE(BOOL);
 
     *out = is_float ? RFHE_F32 : RFHE_I64;
@@ -118,7 +120,9 @@ static void convert_typed(rfhe_tensor *t, int32_t type, const Onnx__TensorProto 
         case TYPE(DOUBLE): t->f32[i] = (float)src->double_data[i]; break;
         case TYPE(INT64): t->i64[i] = src->int64_data[i]; break;
         case TYPE(FLOAT16): t->f32[i] = from_half((uint16_t)src->int32_data[i]); break;
-        case TYPE(BFLOAT16): t->f32[i] = from_bits((uint32_t)(uint16_t)src->int32_data[i] << 16); break;
+        case TYPE(BFLOAT16):
+            t->f32[i] = from_bits((uint32_t)(uint16_t)src->int32_data[i] << 16);
+            break;
         case TYPE(INT32): t->i64[i] = src->int32_data[i]; break;
         default: t->i64[i] = src->int32_data[i] != 0; break;
         }
@@ -155,30 +159,35 @@ static rfhe_status open_external(rfhe_file_map *map, const char *folder, const c
     char path[PATH_MAX], root[PATH_MAX], file[PATH_MAX];
 
     if (folder == NULL) {
-        return rfhe_fail(err, RFHE_E_UNSUPPORTED,
-                         "tensor '%s' lies in an external file, which a model in memory cannot have", tensor);
+        return rfhe_fail(
+            err, RFHE_E_UNSUPPORTED,
+            "tensor '%s' lies in an external file, which a model in memory cannot have", tensor);
     }
     const int n = snprintf(path, sizeof path, "%s/%s", folder, location);
     if (!stays_inside(location) || n < 0 || (size_t)n >= sizeof path) {
-        return rfhe_fail(err, RFHE_E_FORMAT,
-                         "tensor '%s' lies in '%.200s', which is not a path inside the model's folder",
-                         tensor, location);
+        return rfhe_fail(
+            err, RFHE_E_FORMAT,
+            "tensor '%s' lies in '%.200s', which is not a path inside the model's folder", tensor,
+            location);
     }
     if (realpath(folder, root) == NULL || realpath(path, file) == NULL) {
-        return rfhe_fail(err, RFHE_E_IO, "cannot read the external file '%.200s' of tensor '%s': %s", path, tensor,
+        return rfhe_fail(err, RFHE_E_IO,
+                         "cannot read the external file '%.200s' of tensor '%s': %s", path, tensor,
                          strerror(errno));
     }
     const size_t length = strlen(root);
     if (strncmp(file, root, length) != 0 || (file[length] != '/' && strcmp(root, "/") != 0)) {
-        return rfhe_fail(err, RFHE_E_FORMAT,
-                         "the external file '%.200s' of tensor '%s' is a link out of the model's folder",
-                         location, tensor);
+        return rfhe_fail(
+            err, RFHE_E_FORMAT,
+            "the external file '%.200s' of tensor '%s' is a link out of the model's folder",
+            location, tensor);
     }
     return rfhe_file_map_open(map, file, err);
 }
 
 static rfhe_status load_external(rfhe_tensor **out, const Onnx__TensorProto *src, rfhe_dtype dtype,
-                                 const rfhe_shape *shape, size_t bytes, const char *folder, rfhe_error *err)
+                                 const rfhe_shape *shape, size_t bytes, const char *folder,
+                                 rfhe_error *err)
 {
     rfhe_status st = RFHE_OK;
     rfhe_file_map map = {0};
@@ -196,22 +205,26 @@ static rfhe_status load_external(rfhe_tensor **out, const Onnx__TensorProto *src
             ok = parse_size(value, &length);
         }
         if (!ok) {
-            return rfhe_fail(err, RFHE_E_FORMAT, "tensor '%s' has a bad external_data entry '%.40s'",
-                             src->name, key != NULL ? key : "");
+            return rfhe_fail(err, RFHE_E_FORMAT,
+                             "tensor '%s' has a bad external_data entry '%.40s'", src->name,
+                             key != NULL ? key : "");
         }
     }
     if (location == NULL) {
-        return rfhe_fail(err, RFHE_E_FORMAT, "tensor '%s' is external but names no file", src->name);
+        return rfhe_fail(err, RFHE_E_FORMAT, "tensor '%s' is external but names no file",
+                         src->name);
     }
     if (length != bytes) {
-        return rfhe_fail(err, RFHE_E_FORMAT, "tensor '%s' states %" PRIu64 " external bytes, its shape needs %zu",
+        return rfhe_fail(err, RFHE_E_FORMAT,
+                         "tensor '%s' states %" PRIu64 " external bytes, its shape needs %zu",
                          src->name, length, bytes);
     }
     RFHE_TRY(open_external(&map, folder, location, src->name, err));
     if (offset > map.size || bytes > map.size - offset) {
         st = rfhe_fail(err, RFHE_E_FORMAT,
-                       "tensor '%s' wants bytes %" PRIu64 " to %" PRIu64 " of '%.120s', which has %zu", src->name,
-                       offset, offset + bytes, location, map.size);
+                       "tensor '%s' wants bytes %" PRIu64 " to %" PRIu64
+                       " of '%.120s', which has %zu",
+                       src->name, offset, offset + bytes, location, map.size);
         goto done;
     }
     st = rfhe_tensor_new(out, dtype, shape);
@@ -226,10 +239,12 @@ done:
     return st;
 }
 
-static rfhe_status read_shape(rfhe_shape *out, const Onnx__TensorProto *src, size_t *count, rfhe_error *err)
+static rfhe_status read_shape(rfhe_shape *out, const Onnx__TensorProto *src, size_t *count,
+                              rfhe_error *err)
 {
     if (src->n_dims > RFHE_MAX_RANK) {
-        return rfhe_fail(err, RFHE_E_UNSUPPORTED, "tensor '%s' has rank %zu, at most %d is supported", src->name,
+        return rfhe_fail(err, RFHE_E_UNSUPPORTED,
+                         "tensor '%s' has rank %zu, at most %d is supported", src->name,
                          src->n_dims, RFHE_MAX_RANK);
     }
     out->rank = (uint32_t)src->n_dims;
@@ -250,7 +265,8 @@ rfhe_status rfhe_onnx_tensor(rfhe_tensor **out, const Onnx__TensorProto *proto, 
 
     src.name = proto->name != NULL && strlen(proto->name) < 200 ? proto->name : "(unnamed)";
     if (!rfhe_onnx_type_map(src.data_type, &dtype)) {
-        return rfhe_fail(err, RFHE_E_UNSUPPORTED, "tensor '%s' has element type %s, which is not supported", src.name,
+        return rfhe_fail(err, RFHE_E_UNSUPPORTED,
+                         "tensor '%s' has element type %s, which is not supported", src.name,
                          rfhe_onnx_type_name(src.data_type));
     }
     if (src.segment != NULL) {
@@ -259,7 +275,8 @@ rfhe_status rfhe_onnx_tensor(rfhe_tensor **out, const Onnx__TensorProto *proto, 
     rfhe_status st = read_shape(&shape, &src, &count, err);
     if (st != RFHE_OK) { return st; }
     if (count > limit / rfhe_dtype_size(dtype)) {
-        return rfhe_fail(err, RFHE_E_UNSUPPORTED, "tensor '%s' makes the model too large for its file", src.name);
+        return rfhe_fail(err, RFHE_E_UNSUPPORTED,
+                         "tensor '%s' makes the model too large for its file", src.name);
     }
     const size_t bytes = count * element_size(src.data_type);
     if (src.data_location == ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL) {
@@ -267,11 +284,14 @@ rfhe_status rfhe_onnx_tensor(rfhe_tensor **out, const Onnx__TensorProto *proto, 
     }
     const size_t have = src.has_raw_data ? src.raw_data.len : typed_count(&src, src.data_type);
     if (have != (src.has_raw_data ? bytes : count)) {
-        return rfhe_fail(err, RFHE_E_FORMAT, "tensor '%s' holds %zu %s, its shape needs %zu", src.name, have,
-                         src.has_raw_data ? "bytes" : "values", src.has_raw_data ? bytes : count);
+        return rfhe_fail(err, RFHE_E_FORMAT, "tensor '%s' holds %zu %s, its shape needs %zu",
+                         src.name, have, src.has_raw_data ? "bytes" : "values",
+                         src.has_raw_data ? bytes : count);
     }
     st = rfhe_tensor_new(out, dtype, &shape);
-    if (st != RFHE_OK) { return rfhe_fail(err, st, "no memory for tensor '%s' (%zu values)", src.name, count); }
+    if (st != RFHE_OK) {
+        return rfhe_fail(err, st, "no memory for tensor '%s' (%zu values)", src.name, count);
+    }
     if (src.has_raw_data) {
         convert_bytes(*out, src.data_type, src.raw_data.data);
     } else {

@@ -5,7 +5,6 @@
 
 #include "base/mem.h"
 
-
 enum { MAX_DEPTH = 100, BLOCK = 1 << 16 };
 
 struct rfhe_onnx_block {
@@ -42,7 +41,9 @@ void *rfhe_onnx_arena_alloc(rfhe_onnx_arena *a, size_t size)
         return NULL;
     }
     size = (size + 15) & ~(size_t)15; /* the limit keeps this from wrapping around */
-    if (b == NULL || b->size - b->used < size) { b = add_block(a, size > BLOCK / 4 ? size + 15 : BLOCK); }
+    if (b == NULL || b->size - b->used < size) {
+        b = add_block(a, size > BLOCK / 4 ? size + 15 : BLOCK);
+    }
     if (b == NULL) {
         a->failed = true;
         return NULL;
@@ -89,8 +90,8 @@ static bool varint(const uint8_t **p, const uint8_t *end, uint64_t *out)
 }
 
 /* Walks one message. On failure *bad is where, *why is what. Depth is bounded, so recursion is. */
-static bool walk(const ProtobufCMessageDescriptor *d, const uint8_t *p, const uint8_t *end, unsigned depth,
-                 const uint8_t **bad, const char **why)
+static bool walk(const ProtobufCMessageDescriptor *d, const uint8_t *p, const uint8_t *end,
+                 unsigned depth, const uint8_t **bad, const char **why)
 {
     *why = "is damaged or cut short";
     while (p < end) {
@@ -147,9 +148,12 @@ rfhe_status rfhe_onnx_parse(ProtobufCMessage **out, rfhe_onnx_arena *a,
     a->limit = 4 * size + ((size_t)64 << 20);
     *out = protobuf_c_message_unpack(d, &hooks, size, data);
     if (*out != NULL) { return RFHE_OK; }
-    if (a->failed) { return rfhe_fail(err, RFHE_E_NOMEM, "no memory to read %s (%zu bytes)", what, size); }
+    if (a->failed) {
+        return rfhe_fail(err, RFHE_E_NOMEM, "no memory to read %s (%zu bytes)", what, size);
+    }
     if (a->is_full) {
-        return rfhe_fail(err, RFHE_E_UNSUPPORTED, "%s describes too many objects for its size", what);
+        return rfhe_fail(err, RFHE_E_UNSUPPORTED, "%s describes too many objects for its size",
+                         what);
     }
     return rfhe_fail(err, RFHE_E_FORMAT, "%s does not follow the ONNX schema", what);
 }

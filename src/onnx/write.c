@@ -14,7 +14,13 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { OPSET = 13, IR_VERSION = 7, MAX_ATTRIBUTES = 8, MAX_EXTRA_INPUTS = 5, MAX_NODES_PER_NODE = 3 };
+enum {
+    OPSET = 13,
+    IR_VERSION = 7,
+    MAX_ATTRIBUTES = 8,
+    MAX_EXTRA_INPUTS = 5,
+    MAX_NODES_PER_NODE = 3
+};
 
 /* Running out of memory is remembered in arena.failed and reported once. */
 typedef struct writer {
@@ -56,8 +62,8 @@ static char *derived_name(writer *w, const char *value, const char *what)
     return name;
 }
 
-static Onnx__TensorProto *add_tensor(writer *w, char *name, rfhe_dtype dtype, const rfhe_shape *shape,
-                                     const void *data, size_t bytes)
+static Onnx__TensorProto *add_tensor(writer *w, char *name, rfhe_dtype dtype,
+                                     const rfhe_shape *shape, const void *data, size_t bytes)
 {
     Onnx__TensorProto *t = make(w, 1, sizeof *t);
     int64_t *dims = make(w, shape->rank + 1, sizeof *dims);
@@ -76,10 +82,12 @@ static Onnx__TensorProto *add_tensor(writer *w, char *name, rfhe_dtype dtype, co
     return t;
 }
 
-static Onnx__NodeProto *add_node(writer *w, const char *op_type, char *name, size_t n_inputs, size_t n_outputs)
+static Onnx__NodeProto *add_node(writer *w, const char *op_type, char *name, size_t n_inputs,
+                                 size_t n_outputs)
 {
     Onnx__NodeProto *n = make(w, 1, sizeof *n);
-    char **inputs = make(w, n_inputs + MAX_EXTRA_INPUTS, sizeof *inputs), **outputs = make(w, n_outputs, sizeof *outputs);
+    char **inputs = make(w, n_inputs + MAX_EXTRA_INPUTS, sizeof *inputs),
+         **outputs = make(w, n_outputs, sizeof *outputs);
     Onnx__AttributeProto **attributes = make(w, MAX_ATTRIBUTES, sizeof *attributes);
 
     if (n == NULL || inputs == NULL || outputs == NULL || attributes == NULL) { return NULL; }
@@ -96,8 +104,8 @@ static Onnx__NodeProto *add_node(writer *w, const char *op_type, char *name, siz
 }
 
 /* Appends a constant as the next input of `n`. */
-static void constant_input(writer *w, Onnx__NodeProto *n, const char *what, rfhe_dtype dtype, const rfhe_shape *shape,
-                           const void *data)
+static void constant_input(writer *w, Onnx__NodeProto *n, const char *what, rfhe_dtype dtype,
+                           const rfhe_shape *shape, const void *data)
 {
     size_t count = 0;
 
@@ -111,7 +119,8 @@ static void constant_input(writer *w, Onnx__NodeProto *n, const char *what, rfhe
     n->input[n->n_input++] = name;
 }
 
-static void ints_input(writer *w, Onnx__NodeProto *n, const char *what, const int64_t *v, size_t count)
+static void ints_input(writer *w, Onnx__NodeProto *n, const char *what, const int64_t *v,
+                       size_t count)
 {
     constant_input(w, n, what, RFHE_I64, &(rfhe_shape){.rank = 1, .dim = {(int64_t)count}}, v);
 }
@@ -146,7 +155,8 @@ static void attr_int(writer *w, Onnx__NodeProto *n, const char *name, int64_t v)
 
 static void attr_float(writer *w, Onnx__NodeProto *n, const char *name, float v)
 {
-    Onnx__AttributeProto *a = add_attribute(w, n, name, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__FLOAT);
+    Onnx__AttributeProto *a =
+        add_attribute(w, n, name, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__FLOAT);
 
     if (a == NULL) { return; }
     a->has_f = 1;
@@ -155,16 +165,19 @@ static void attr_float(writer *w, Onnx__NodeProto *n, const char *name, float v)
 
 static void attr_text(writer *w, Onnx__NodeProto *n, const char *name, const char *v)
 {
-    Onnx__AttributeProto *a = add_attribute(w, n, name, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__STRING);
+    Onnx__AttributeProto *a =
+        add_attribute(w, n, name, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__STRING);
 
     if (a == NULL) { return; }
     a->has_s = 1;
     a->s = (ProtobufCBinaryData){.len = strlen(v), .data = (uint8_t *)text(v)};
 }
 
-static void attr_ints(writer *w, Onnx__NodeProto *n, const char *name, const int64_t *v, size_t count)
+static void attr_ints(writer *w, Onnx__NodeProto *n, const char *name, const int64_t *v,
+                      size_t count)
 {
-    Onnx__AttributeProto *a = add_attribute(w, n, name, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INTS);
+    Onnx__AttributeProto *a =
+        add_attribute(w, n, name, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INTS);
     int64_t *copy = make(w, count, sizeof *copy);
 
     if (a == NULL || copy == NULL) { return; }
@@ -175,8 +188,8 @@ static void attr_ints(writer *w, Onnx__NodeProto *n, const char *name, const int
 
 static rfhe_status cannot_say(const writer *w, const rfhe_node *n, const char *what)
 {
-    return rfhe_fail(w->err, RFHE_E_UNSUPPORTED, "node '%.100s' (%s): opset %d has no %s", n->name, rfhe_op_name(n->op),
-                     OPSET, what);
+    return rfhe_fail(w->err, RFHE_E_UNSUPPORTED, "node '%.100s' (%s): opset %d has no %s", n->name,
+                     rfhe_op_name(n->op), OPSET, what);
 }
 
 static rfhe_status put_window(writer *w, Onnx__NodeProto *to, const rfhe_node *n)
@@ -191,7 +204,9 @@ static rfhe_status put_window(writer *w, Onnx__NodeProto *to, const rfhe_node *n
     for (uint32_t i = 0; i < v->spatial; i++) {
         pads[i] = v->pad_begin[i];
         pads[v->spatial + i] = v->pad_end[i];
-        if (n->op == RFHE_OP_AVGPOOL && v->dilation[i] != 1) { return cannot_say(w, n, "dilated average pooling"); }
+        if (n->op == RFHE_OP_AVGPOOL && v->dilation[i] != 1) {
+            return cannot_say(w, n, "dilated average pooling");
+        }
     }
     if (v->auto_pad == RFHE_PAD_EXPLICIT) {
         attr_ints(w, to, "pads", pads, 2 * (size_t)v->spatial);
@@ -289,28 +304,35 @@ static void put_flattened_softmax(writer *w, Onnx__NodeProto *to, const rfhe_nod
     ints_input(w, back, "shape", x.dim, x.rank);
 }
 
-static void put_softmax(writer *w, Onnx__NodeProto *to, const rfhe_node *n)
+static rfhe_status put_softmax(writer *w, Onnx__NodeProto *to, const rfhe_node *n)
 {
-    const uint32_t rank = w->shapes[n->inputs[0]].shape.rank;
+    const rfhe_shape *x = &w->shapes[n->inputs[0]].shape;
+    const uint32_t rank = x->rank;
     const int64_t axis = n->attr.softmax.axis;
 
     if (n->attr.softmax.flattened && axis != -1 && axis != (int64_t)rank - 1) {
+        for (uint32_t i = 0; i < rank; i++) {
+            if (x->dim[i] == 0) { return cannot_say(w, n, "Reshape to an empty tensor"); }
+        }
         put_flattened_softmax(w, to, n, axis);
     } else {
         attr_int(w, to, "axis", axis);
     }
+    return RFHE_OK;
 }
 
 static rfhe_status put_node(writer *w, const rfhe_node *n)
 {
-    Onnx__NodeProto *to = add_node(w, rfhe_op_name(n->op), text(n->name), n->n_inputs, n->n_outputs);
+    Onnx__NodeProto *to =
+        add_node(w, rfhe_op_name(n->op), text(n->name), n->n_inputs, n->n_outputs);
 
     if (to == NULL) { return RFHE_OK; } /* arena.failed tells */
     for (uint32_t i = 0; i < n->n_inputs; i++) {
         to->input[i] = text(n->inputs[i] == RFHE_NO_VALUE ? "" : w->g->values[n->inputs[i]].name);
     }
     for (uint32_t i = 0; i < n->n_outputs; i++) {
-        to->output[i] = text(n->outputs[i] == RFHE_NO_VALUE ? "" : w->g->values[n->outputs[i]].name);
+        to->output[i] =
+            text(n->outputs[i] == RFHE_NO_VALUE ? "" : w->g->values[n->outputs[i]].name);
     }
     switch (n->op) {
     case RFHE_OP_CONV:
@@ -325,7 +347,9 @@ static rfhe_status put_node(writer *w, const rfhe_node *n)
         break;
     case RFHE_OP_CLIP: put_clip(w, to, n); break;
     case RFHE_OP_REDUCEMEAN:
-        if (n->attr.reduce.n > 0) { attr_ints(w, to, "axes", n->attr.reduce.axis, n->attr.reduce.n); }
+        if (n->attr.reduce.n > 0) {
+            attr_ints(w, to, "axes", n->attr.reduce.axis, n->attr.reduce.n);
+        }
         attr_int(w, to, "keepdims", n->attr.reduce.keep_dims);
         break;
     case RFHE_OP_FLATTEN: attr_int(w, to, "axis", n->attr.flatten.axis); break;
@@ -333,7 +357,7 @@ static rfhe_status put_node(writer *w, const rfhe_node *n)
     case RFHE_OP_RESHAPE: return put_reshape(w, to, n);
     case RFHE_OP_SLICE: put_slice(w, to, n); break;
     case RFHE_OP_PAD: put_pad(w, to, n); break;
-    case RFHE_OP_SOFTMAX: put_softmax(w, to, n); break;
+    case RFHE_OP_SOFTMAX: return put_softmax(w, to, n);
     case RFHE_OP_DROPOUT: float_input(w, to, "ratio", n->attr.dropout.ratio); break;
     case RFHE_OP_MATMUL:
     case RFHE_OP_RELU:
@@ -411,18 +435,27 @@ static rfhe_status put_graph(writer *w, Onnx__GraphProto *out)
     w->out = out;
     out->name = text(g->name[0] != '\0' ? g->name : "graph");
     out->node = make(w, (size_t)MAX_NODES_PER_NODE * g->n_nodes, sizeof *out->node);
-    out->initializer = make(w, g->n_values + (size_t)MAX_EXTRA_INPUTS * g->n_nodes, sizeof *out->initializer);
+    out->initializer =
+        make(w, g->n_values + (size_t)MAX_EXTRA_INPUTS * g->n_nodes, sizeof *out->initializer);
     out->input = make(w, g->n_inputs, sizeof *out->input);
     out->output = make(w, g->n_outputs, sizeof *out->output);
-    if (out->node == NULL || out->initializer == NULL || out->input == NULL || out->output == NULL) { goto done; }
+    if (out->node == NULL || out->initializer == NULL || out->input == NULL ||
+        out->output == NULL) {
+        goto done;
+    }
     for (uint32_t i = 0; i < g->n_values; i++) {
         const rfhe_tensor *t = g->values[i].constant;
         if (t == NULL) { continue; }
-        (void)add_tensor(w, g->values[i].name, t->dtype, &t->shape, t->data, t->count * rfhe_dtype_size(t->dtype));
+        (void)add_tensor(w, g->values[i].name, t->dtype, &t->shape, t->data,
+                         t->count * rfhe_dtype_size(t->dtype));
     }
     for (uint32_t i = 0; i < g->n_nodes; i++) { RFHE_TRY(put_node(w, &g->nodes[i])); }
-    for (uint32_t i = 0; i < g->n_inputs; i++) { put_info(w, out->input, &out->n_input, g->inputs[i]); }
-    for (uint32_t i = 0; i < g->n_outputs; i++) { put_info(w, out->output, &out->n_output, g->outputs[i]); }
+    for (uint32_t i = 0; i < g->n_inputs; i++) {
+        put_info(w, out->input, &out->n_input, g->inputs[i]);
+    }
+    for (uint32_t i = 0; i < g->n_outputs; i++) {
+        put_info(w, out->output, &out->n_output, g->outputs[i]);
+    }
 
 done:
     return st;
@@ -453,7 +486,8 @@ done:
     return st;
 }
 
-rfhe_status rfhe_onnx_write_memory(uint8_t **data, size_t *size, const rfhe_graph *g, rfhe_error *err)
+rfhe_status rfhe_onnx_write_memory(uint8_t **data, size_t *size, const rfhe_graph *g,
+                                   rfhe_error *err)
 {
     rfhe_status st = RFHE_OK;
     rfhe_value *values = NULL;
@@ -486,7 +520,8 @@ rfhe_status rfhe_onnx_write_memory(uint8_t **data, size_t *size, const rfhe_grap
     if (!w.arena.failed) {
         *size = onnx__model_proto__get_packed_size(&model);
         if (*size >= (size_t)1 << 31) {
-            st = rfhe_fail(err, RFHE_E_UNSUPPORTED, "the model would be larger than 2 GiB (%zu bytes)", *size);
+            st = rfhe_fail(err, RFHE_E_UNSUPPORTED,
+                           "the model would be larger than 2 GiB (%zu bytes)", *size);
             goto done;
         }
         bytes = rfhe_alloc(*size, 1);

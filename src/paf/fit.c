@@ -80,7 +80,7 @@ static double chosen_tail(const rfhe_paf_fit_options *opt)
 static void least_squares(double *x, double *a, double *b, size_t n, size_t m)
 {
     double diagonal[RFHE_PAF_MAX_TERMS], norm0[RFHE_PAF_MAX_TERMS];
-    bool dead[RFHE_PAF_MAX_TERMS] = {false};
+    size_t row[RFHE_PAF_MAX_TERMS], rank = 0; /* column k's pivot row, n = the column is dropped */
 
     for (size_t k = 0; k < m; k++) {
         norm0[k] = 0;
@@ -88,27 +88,28 @@ static void least_squares(double *x, double *a, double *b, size_t n, size_t m)
     }
     for (size_t k = 0; k < m; k++) {
         double *v = a + k * n, norm = 0, beta = 0;
-        for (size_t i = k; i < n; i++) { norm += v[i] * v[i]; }
-        if (k >= n || norm <= 1e-26 * norm0[k] || norm == 0) {
-            dead[k] = true;
-            diagonal[k] = 1;
-            continue;
-        }
-        diagonal[k] = v[k] > 0 ? -sqrt(norm) : sqrt(norm);
-        v[k] -= diagonal[k];
-        for (size_t i = k; i < n; i++) { beta += v[i] * v[i]; }
+        for (size_t i = rank; i < n; i++) { norm += v[i] * v[i]; }
+        row[k] = n;
+        if (norm <= 1e-26 * norm0[k] || norm == 0) { continue; } /* also when rank == n */
+        row[k] = rank;
+        diagonal[k] = v[rank] > 0 ? -sqrt(norm) : sqrt(norm);
+        v[rank] -= diagonal[k];
+        for (size_t i = rank; i < n; i++) { beta += v[i] * v[i]; }
         beta = 2 / beta;
         for (size_t j = k + 1; j <= m; j++) { /* column m stands for b */
             double *c = j < m ? a + j * n : b, dot = 0;
-            for (size_t i = k; i < n; i++) { dot += v[i] * c[i]; }
+            for (size_t i = rank; i < n; i++) { dot += v[i] * c[i]; }
             dot *= beta;
-            for (size_t i = k; i < n; i++) { c[i] -= dot * v[i]; }
+            for (size_t i = rank; i < n; i++) { c[i] -= dot * v[i]; }
         }
+        rank++;
     }
     for (size_t k = m; k-- > 0;) {
-        double s = k < n ? b[k] : 0;
-        for (size_t j = k + 1; j < m; j++) { s -= a[j * n + k] * x[j]; }
-        x[k] = dead[k] ? 0 : s / diagonal[k];
+        x[k] = 0;
+        if (row[k] == n) { continue; }
+        double s = b[row[k]];
+        for (size_t j = k + 1; j < m; j++) { s -= a[j * n + row[k]] * x[j]; }
+        x[k] = s / diagonal[k];
     }
 }
 

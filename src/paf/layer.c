@@ -9,7 +9,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { PIECES = 32, RUN = 1024, TILE = 64 };
+enum { PIECES = 32, RUN = 1024, TILE = 64, SHARE = 8192 };
 
 struct rfhe_paf_layer {
     rfhe_paf shape; /* kind and counts */
@@ -283,7 +283,8 @@ static void run_all(rfhe_paf_layer *l, void *y, const void *x, const void *dy, v
     const size_t per_piece = (l->k.n_coef + 1) * l->n_sets, p = pieces(l, outer);
     const size_t groups = by_channel(l) ? l->layout.channels : 1;
 
-#pragma omp parallel for schedule(static)
+    /* Small tensors are done before a team would have gathered; the pieces are the same. */
+#pragma omp parallel for schedule(static) if (outer * l->layout.channels * l->layout.inner >= SHARE)
     for (size_t task = 0; task < p * groups; task++) {
         const size_t piece = task / groups, group = task % groups;
         const size_t first = groups > 1 ? group : 0,

@@ -115,7 +115,7 @@ void rfhe_histogram_add_channels(rfhe_histogram *h, const float *x, size_t outer
                      : inner == 1 ? channels
                                   : 1; /* neighbours of one value in memory */
 
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (outer * channels * inner >= 65536)
     for (size_t c = 0; c < channels; c++) {
         if (b == channels && inner == 1) {
             rfhe_histogram_add(&h[c], x + c, outer, channels);

@@ -194,7 +194,7 @@ static unsigned color_of(const rfhe_plot *p, size_t i)
 static void draw_panel(rfhe_text *out, const rfhe_plot *p, size_t id, double top, double width,
                        double height)
 {
-    const double left = 78, right = width - 24, upper = top + 48, lower = top + height - 46;
+    const double left = 90, right = width - 24, upper = top + 48, lower = top + height - 46;
     axis ax = range(p, false, p->x_lo, p->x_hi, p->log_x, 0),
          ay = range(p, true, p->y_lo, p->y_hi, p->log_y, 0.06);
     double tick[32], legend = left;
@@ -232,7 +232,7 @@ static void draw_panel(rfhe_text *out, const rfhe_plot *p, size_t id, double top
     if (p->x_label != NULL) { text(out, (left + right) / 2, lower + 36, "middle", "", p->x_label); }
     if (p->y_label != NULL) {
         rfhe_text_printf(
-            out, "<text transform=\"translate(18 %.2f) rotate(-90)\" text-anchor=\"middle\">",
+            out, "<text transform=\"translate(16 %.2f) rotate(-90)\" text-anchor=\"middle\">",
             (upper + lower) / 2);
         escaped(out, p->y_label);
         rfhe_text_add(out, "</text>\n");

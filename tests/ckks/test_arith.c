@@ -264,6 +264,81 @@ static void sparse_packings_rotate_within_themselves(void **state)
     vec_free(&got);
 }
 
+/* Down to `level` at its nominal scale. */
+static void settle(rfhe_ct *x, uint32_t level)
+{
+    if (rfhe_ct_level(x) == level) { return; }
+    MUST(rfhe_ct_drop(x, x, level + 1, w.ev, err));
+    MUST(rfhe_ct_mul_const(x, x, 1, 0, w.ev, err));
+}
+
+/* Random programs of sums, products, rotations and constants on four registers, in step with plain arithmetic. */
+static void random_programs_keep_in_step_with_plain_arithmetic(void **state)
+{
+    rfhe_rng r = rfhe_rng_seed(test_seed(), 10);
+    enum { REGS = 4 };
+
+    (void)state;
+    for (size_t round = 0; round < test_rounds(12); round++) {
+        vec v[REGS];
+        rfhe_ct *x[REGS];
+        for (int k = 0; k < REGS; k++) {
+            v[k] = vec_random(w.slots, &r);
+            x[k] = encrypt(&w, &v[k], (uint32_t)rfhe_rng_below(&r, 5));
+        }
+        for (int step = 0; step < 12; step++) {
+            const size_t a = rfhe_rng_below(&r, REGS), b = rfhe_rng_below(&r, REGS), o = rfhe_rng_below(&r, REGS);
+            const uint32_t level = rfhe_ct_level(x[a]) < rfhe_ct_level(x[b]) ? rfhe_ct_level(x[a]) : rfhe_ct_level(x[b]);
+            vec y = vec_new(w.slots);
+            const uint64_t op = rfhe_rng_below(&r, 6);
+            if (op < 3) {
+                settle(x[a], level);
+                settle(x[b], level);
+            }
+            if (op == 2 && level == 0) {
+                vec_free(&y);
+                continue;
+            }
+            for (size_t i = 0; i < w.slots; i++) {
+                const double complex p = CMPLX(v[a].re[i], v[a].im[i]), q = CMPLX(v[b].re[i], v[b].im[i]);
+                const size_t next = (i + 1) % w.slots;
+                double complex z = 0;
+                switch (op) {
+                case 0: z = p + q; break;
+                case 1: z = p - q; break;
+                case 2: z = p * q; break;
+                case 3: z = CMPLX(v[a].re[next], v[a].im[next]); break;
+                case 4: z = conj(p); break;
+                default: z = p - 0.5; break;
+                }
+                y.re[i] = creal(z), y.im[i] = cimag(z);
+            }
+            switch (op) {
+            case 0: MUST(rfhe_ct_add(x[o], x[a], x[b], w.ev, err)); break;
+            case 1: MUST(rfhe_ct_sub(x[o], x[a], x[b], w.ev, err)); break;
+            case 2: MUST(rfhe_ct_mul(x[o], x[a], x[b], w.ev, err)); break;
+            case 3: MUST(rfhe_ct_rotate(x[o], x[a], 1, w.ev, err)); break;
+            case 4: MUST(rfhe_ct_conjugate(x[o], x[a], w.ev, err)); break;
+            default: MUST(rfhe_ct_add_const(x[o], x[a], -0.5, w.ev, err)); break;
+            }
+            vec_free(&v[o]);
+            v[o] = y;
+            /* Registers grow by sums and products of correlated errors: the estimate may fall short by a little. */
+            vec got = decrypt(&w, x[o], w.slots);
+            const double measured = vec_rms(&got, &y);
+            if (measured > 4 * rfhe_ct_error(x[o])) {
+                fail_msg("round %zu step %d op %d: measured 2^%.1f, estimate 2^%.1f", round, step, (int)op,
+                         log2(measured), log2(rfhe_ct_error(x[o])));
+            }
+            vec_free(&got);
+        }
+        for (int k = 0; k < REGS; k++) {
+            vec_free(&v[k]);
+            rfhe_ct_free(x[k]);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -275,6 +350,7 @@ int main(void)
         cmocka_unit_test(products_act_on_slots_and_land_on_nominal_scales),
         cmocka_unit_test(rotations_move_slots_and_hoisting_changes_no_bit),
         cmocka_unit_test(sparse_packings_rotate_within_themselves),
+        cmocka_unit_test(random_programs_keep_in_step_with_plain_arithmetic),
     };
     return cmocka_run_group_tests(tests, make, drop);
 }

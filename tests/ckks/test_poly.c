@@ -171,7 +171,7 @@ static void every_form_of_the_catalogue_runs_at_its_depth(void **state)
         MUST(rfhe_poly_program_from_steps(&p, step, s.n_steps, s.out_scale, err));
         const rfhe_poly_info info = rfhe_poly_program_info(p);
         assert_int_equal(info.depth, s.depth);
-        if (info.relinearisations > s.relinearisations + 1) {
+        if (info.relinearisations > s.relinearisations + (s.depth > 10 ? 2 : 0)) {
             fail_msg("%s: %u relinearisations, the schedule has %u", form->name, info.relinearisations,
                      s.relinearisations);
         }

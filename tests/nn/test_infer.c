@@ -26,14 +26,21 @@ static void a_slice_is_the_same_when_inferred_again(void **state)
 {
     static const int64_t cases[][4] = {
         /* start, end, step, size of the result; the axis has 5 */
-        {0, 5, 1, 5},   {-3, INT64_MAX, 1, 3},       {4, INT64_MIN, -1, 5}, {INT64_MAX, INT64_MIN, -2, 3},
-        {3, 0, -1, 3},  {-1, -6, -1, 5},             {2, 2, 1, 0},          {INT64_MIN, 2, 1, 2},
-        {1, 4, 2, 2},   {INT64_MIN, INT64_MIN, -1, 0}, {-6, -7, -1, 0},       {0, -6, -1, 1},
+        {0, 5, 1, 5},          {-3, INT64_MAX, 1, 3},
+        {4, INT64_MIN, -1, 5}, {INT64_MAX, INT64_MIN, -2, 3},
+        {3, 0, -1, 3},         {-1, -6, -1, 5},
+        {2, 2, 1, 0},          {INT64_MIN, 2, 1, 2},
+        {1, 4, 2, 2},          {INT64_MIN, INT64_MIN, -1, 0},
+        {-6, -7, -1, 0},       {0, -6, -1, 1},
     };
 
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        const rfhe_attr attr = {.slice = {.n = 1, .axis = {1}, .start = {cases[i][0]}, .end = {cases[i][1]}, .step = {cases[i][2]}}};
+        const rfhe_attr attr = {.slice = {.n = 1,
+                                          .axis = {1},
+                                          .start = {cases[i][0]},
+                                          .end = {cases[i][1]},
+                                          .step = {cases[i][2]}}};
         rfhe_graph *g = one_node(RFHE_OP_SLICE, &attr, &(rfhe_shape){.rank = 2, .dim = {-1, 5}});
         for (int round = 0; round < 3; round++) {
             assert_int_equal(rfhe_graph_infer(g, round == 2 ? 4 : 0, NULL), RFHE_OK);
@@ -59,7 +66,8 @@ static void sizes_that_would_overflow_are_refused(void **state)
 {
     static const rfhe_shape shapes[] = {
         {.rank = 2, .dim = {-1, INT64_MAX}},
-        {.rank = 2, .dim = {0, INT64_MAX}}, /* no elements, but sums over one dimension would overflow */
+        {.rank = 2,
+         .dim = {0, INT64_MAX}}, /* no elements, but sums over one dimension would overflow */
         {.rank = 4, .dim = {-1, (int64_t)1 << 20, (int64_t)1 << 20, 2}},
     };
 
@@ -71,12 +79,14 @@ static void sizes_that_would_overflow_are_refused(void **state)
         rfhe_graph_free(g);
     }
     /* A computed one: concatenated with itself until it is too large. */
-    rfhe_graph *g = one_node(RFHE_OP_RELU, NULL, &(rfhe_shape){.rank = 2, .dim = {-1, (int64_t)1 << 38}});
+    rfhe_graph *g =
+        one_node(RFHE_OP_RELU, NULL, &(rfhe_shape){.rank = 2, .dim = {-1, (int64_t)1 << 38}});
     rfhe_value_id v = g->outputs[0];
     rfhe_status st = RFHE_OK;
     for (int i = 0; i < 40; i++) {
         const rfhe_value_id both[] = {v, v};
-        assert_int_equal(rfhe_graph_add_node(g, &v, RFHE_OP_CONCAT, NULL, both, 2, &(rfhe_attr){.concat = {.axis = 1}}),
+        assert_int_equal(rfhe_graph_add_node(g, &v, RFHE_OP_CONCAT, NULL, both, 2,
+                                             &(rfhe_attr){.concat = {.axis = 1}}),
                          RFHE_OK);
     }
     st = rfhe_graph_infer(g, 0, NULL);
@@ -88,8 +98,13 @@ static void groups_of_a_kernel_cannot_overflow(void **state)
 {
     rfhe_graph *g = NULL;
     rfhe_value_id in[2], out = 0;
-    const rfhe_shape x = {.rank = 3, .dim = {1, 4, 4}}, w = {.rank = 3, .dim = {(int64_t)1 << 40, 1, 1}};
-    const rfhe_attr attr = {.window = {.spatial = 1, .kernel = {1}, .stride = {1}, .dilation = {1}, .groups = (int64_t)1 << 40}};
+    const rfhe_shape x = {.rank = 3, .dim = {1, 4, 4}},
+                     w = {.rank = 3, .dim = {(int64_t)1 << 40, 1, 1}};
+    const rfhe_attr attr = {.window = {.spatial = 1,
+                                       .kernel = {1},
+                                       .stride = {1},
+                                       .dilation = {1},
+                                       .groups = (int64_t)1 << 40}};
 
     (void)state;
     assert_int_equal(rfhe_graph_new(&g, NULL), RFHE_OK);
@@ -105,8 +120,13 @@ static void groups_of_a_kernel_cannot_overflow(void **state)
 /* PyTorch's exporter writes ceil_mode for opset 9 as more padding behind the data than the window is wide. */
 static void pooling_pads_that_no_window_reaches_are_dropped(void **state)
 {
-    const rfhe_attr attr = {.window = {.spatial = 1, .kernel = {2}, .stride = {2}, .dilation = {1}, .pad_begin = {1},
-                                       .pad_end = {2}, .groups = 1}};
+    const rfhe_attr attr = {.window = {.spatial = 1,
+                                       .kernel = {2},
+                                       .stride = {2},
+                                       .dilation = {1},
+                                       .pad_begin = {1},
+                                       .pad_end = {2},
+                                       .groups = 1}};
     rfhe_graph *g = one_node(RFHE_OP_AVGPOOL, &attr, &(rfhe_shape){.rank = 3, .dim = {1, 1, 8}});
 
     (void)state;

@@ -43,7 +43,9 @@ static void check_numbers(const char *name, const rfhe_graph *g, int64_t batch)
     rfhe_shape shape = {0};
     size_t n = 0;
 
-    if (rfhe_exec_new(&e, g, &(rfhe_exec_options){.batch = batch}, &err) != RFHE_OK) { fail_msg("%s: %s", name, err.text); }
+    if (rfhe_exec_new(&e, g, &(rfhe_exec_options){.batch = batch}, &err) != RFHE_OK) {
+        fail_msg("%s: %s", name, err.text);
+    }
     float *x = rfhe_exec_input(e, 0, &shape);
     assert_true(rfhe_shape_count(&shape, &n) && shape.dim[0] == batch);
     float *input = read_floats(name, "input", n);
@@ -54,7 +56,8 @@ static void check_numbers(const char *name, const rfhe_graph *g, int64_t batch)
     float *want = read_floats(name, "output", n);
     for (size_t i = 0; i < n; i++) {
         if (!(fabs((double)y[i] - (double)want[i]) <= 2e-6 + 2e-5 * fabs((double)want[i]))) {
-            fail_msg("%s: output %zu is %.9g, PyTorch gave %.9g", name, i, (double)y[i], (double)want[i]);
+            fail_msg("%s: output %zu is %.9g, PyTorch gave %.9g", name, i, (double)y[i],
+                     (double)want[i]);
         }
     }
     rfhe_free(input);
@@ -69,10 +72,10 @@ static void exports_of_pytorch_give_its_numbers(void **state)
         int64_t batch; /* 1 where the export fixed it */
         unsigned nodes, convs, batchnorms, identities;
     } cases[] = {
-        {"folded", 2, 10, 3, 0, 0},     {"preserved", 2, 12, 3, 2, 0}, {"preserved9", 2, 12, 3, 2, 0},
-        {"fixed", 1, 12, 3, 2, 0},      {"external", 2, 12, 3, 2, 0},  {"mixed9", 2, 23, 2, 0, 0},
-        {"mixed10", 2, 23, 2, 0, 0},    {"mixed11", 2, 23, 2, 0, 0},   {"mixed13", 2, 23, 2, 0, 0},
-        {"mixed16", 2, 23, 2, 0, 0},    {"shapes9", 2, 6, 0, 0, 0},    {"shapes13", 2, 6, 0, 0, 0},
+        {"folded", 2, 10, 3, 0, 0},  {"preserved", 2, 12, 3, 2, 0}, {"preserved9", 2, 12, 3, 2, 0},
+        {"fixed", 1, 12, 3, 2, 0},   {"external", 2, 12, 3, 2, 0},  {"mixed9", 2, 23, 2, 0, 0},
+        {"mixed10", 2, 23, 2, 0, 0}, {"mixed11", 2, 23, 2, 0, 0},   {"mixed13", 2, 23, 2, 0, 0},
+        {"mixed16", 2, 23, 2, 0, 0}, {"shapes9", 2, 6, 0, 0, 0},    {"shapes13", 2, 6, 0, 0, 0},
     };
     char path[512];
 
@@ -90,10 +93,13 @@ static void exports_of_pytorch_give_its_numbers(void **state)
         assert_int_equal(g->values[g->inputs[0]].shape.dim[0], cases[i].batch == 1 ? 1 : -1);
         check_numbers(cases[i].name, g, cases[i].batch);
         (void)snprintf(path, sizeof path, "%s/again.onnx", test_folder());
-        if (rfhe_onnx_write(g, path, &err) != RFHE_OK || rfhe_onnx_read(&again, path, NULL, &err) != RFHE_OK) {
+        if (rfhe_onnx_write(g, path, &err) != RFHE_OK ||
+            rfhe_onnx_read(&again, path, NULL, &err) != RFHE_OK) {
             fail_msg("%s: %s", cases[i].name, err.text);
         }
-        if (!graphs_are_equal(g, again, &what)) { fail_msg("%s: the round trip changed %s", cases[i].name, what); }
+        if (!graphs_are_equal(g, again, &what)) {
+            fail_msg("%s: the round trip changed %s", cases[i].name, what);
+        }
         check_numbers(cases[i].name, again, cases[i].batch);
         rfhe_graph_free(g);
         rfhe_graph_free(again);
@@ -111,7 +117,9 @@ static void merged_initializers_are_separate_again(void **state)
     (void)state;
     assert_int_equal(rfhe_onnx_read(&g, FOLDER "/preserved.onnx", NULL, &err), RFHE_OK);
     for (uint32_t i = 0; i < g->n_nodes; i++) {
-        if (g->nodes[i].op == RFHE_OP_BATCHNORM) { scale[n++] = rfhe_graph_constant(g, &g->nodes[i], 1); }
+        if (g->nodes[i].op == RFHE_OP_BATCHNORM) {
+            scale[n++] = rfhe_graph_constant(g, &g->nodes[i], 1);
+        }
     }
     assert_int_equal(n, 2);
     assert_ptr_not_equal(scale[0], scale[1]);
@@ -142,10 +150,12 @@ static void reference_models_have_the_right_structure(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         rfhe_graph *g = NULL;
         rfhe_error err = {0};
-        (void)snprintf(path, sizeof path, "%s/models/%s", folder != NULL ? folder : "", cases[i].file);
+        (void)snprintf(path, sizeof path, "%s/models/%s", folder != NULL ? folder : "",
+                       cases[i].file);
         if (!rfhe_file_exists(path)) { continue; }
         found++;
-        if (rfhe_onnx_read(&g, path, NULL, &err) != RFHE_OK || rfhe_graph_infer(g, 1, &err) != RFHE_OK) {
+        if (rfhe_onnx_read(&g, path, NULL, &err) != RFHE_OK ||
+            rfhe_graph_infer(g, 1, &err) != RFHE_OK) {
             fail_msg("%s", err.text);
         }
         assert_int_equal(count_op(g, RFHE_OP_CONV), cases[i].convs);
@@ -155,8 +165,8 @@ static void reference_models_have_the_right_structure(void **state)
         assert_int_equal(g->values[g->outputs[0]].shape.dim[1], cases[i].classes);
         /* Running statistics count. */
         const rfhe_graph_cost cost = rfhe_graph_count(g);
-        print_message("%s: %" PRIu64 " parameters, %" PRIu64 " multiply-accumulates\n", cases[i].file, cost.parameters,
-                      cost.macs);
+        print_message("%s: %" PRIu64 " parameters, %" PRIu64 " multiply-accumulates\n",
+                      cases[i].file, cost.parameters, cost.macs);
         assert_int_equal(cost.parameters, cases[i].parameters);
         rfhe_graph_free(g);
     }

@@ -36,8 +36,8 @@ static void must_refuse(onnx_builder *b, rfhe_status want, const char *sentence)
 }
 
 /* A model of one node, x -> y, x float of the given shape. */
-static Onnx__NodeProto *one_node(onnx_builder *b, int64_t opset, const char *op, const char *in, size_t rank,
-                                 const int64_t *dims)
+static Onnx__NodeProto *one_node(onnx_builder *b, int64_t opset, const char *op, const char *in,
+                                 size_t rank, const int64_t *dims)
 {
     builder_begin(b, opset);
     builder_input(b, "x", 1, rank, dims);
@@ -60,7 +60,8 @@ static void constants_behind_identity_become_their_own(void **state)
     (void)n;
     rfhe_graph *g = must_read(&b);
     assert_int_equal(g->n_nodes, 2);
-    const rfhe_tensor *p = rfhe_graph_constant(g, &g->nodes[0], 1), *q = rfhe_graph_constant(g, &g->nodes[1], 1);
+    const rfhe_tensor *p = rfhe_graph_constant(g, &g->nodes[0], 1),
+                      *q = rfhe_graph_constant(g, &g->nodes[1], 1);
     assert_non_null(p);
     assert_non_null(q);
     assert_ptr_not_equal(p, q); /* training must be able to move them apart */
@@ -96,7 +97,8 @@ static void all_forms_of_constant_are_read(void **state)
     (void)state;
     (void)one_node(&b, 13, "Slice", "x s e a", 4, image);
     builder_ints(&b, builder_node(&b, "Constant", "c1", "", "s"), "value_ints", 2, starts);
-    builder_ints(&b, builder_node(&b, "Constant", "c2", "", "e"), "value_ints", 2, (int64_t[]){-1, INT64_MAX});
+    builder_ints(&b, builder_node(&b, "Constant", "c2", "", "e"), "value_ints", 2,
+                 (int64_t[]){-1, INT64_MAX});
     Onnx__TensorProto *t = builder_int64s(&b, "unused", 2, (int64_t[]){1, 2});
     Onnx__NodeProto *n = builder_node(&b, "Constant", "c3", "", "a");
     builder_int(&b, n, "value", 0);
@@ -106,7 +108,8 @@ static void all_forms_of_constant_are_read(void **state)
     const rfhe_attr *a = &g->nodes[0].attr;
     assert_int_equal(a->slice.n, 2);
     assert_true(a->slice.start[0] == 1 && a->slice.start[1] == 2 && a->slice.end[0] == -1);
-    assert_true(a->slice.axis[0] == 1 && a->slice.axis[1] == 2 && a->slice.step[0] == 1 && a->slice.step[1] == 1);
+    assert_true(a->slice.axis[0] == 1 && a->slice.axis[1] == 2 && a->slice.step[0] == 1 &&
+                a->slice.step[1] == 1);
     assert_int_equal(g->nodes[0].n_inputs, 1);
     rfhe_graph_free(g);
 
@@ -123,7 +126,11 @@ static void versions_of_an_operator_give_the_same_node(void **state)
     static const struct {
         const char *op;
         int64_t old, recent;
-    } pairs[] = {{"Clip", 9, 11}, {"Slice", 9, 10}, {"Pad", 9, 18}, {"ReduceMean", 13, 18}, {"Dropout", 10, 13}};
+    } pairs[] = {{"Clip", 9, 11},
+                 {"Slice", 9, 10},
+                 {"Pad", 9, 18},
+                 {"ReduceMean", 13, 18},
+                 {"Dropout", 10, 13}};
 
     (void)state;
     for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
@@ -131,7 +138,12 @@ static void versions_of_an_operator_give_the_same_node(void **state)
         for (int k = 0; k < 2; k++) {
             onnx_builder b;
             const int64_t opset = k == 0 ? pairs[i].old : pairs[i].recent;
-            const char *in = k == 0 ? "x" : i == 0 ? "x - c" : i == 1 ? "x s e" : i == 2 ? "x p c a" : i == 3 ? "x a" : "x c";
+            const char *in = k == 0   ? "x"
+                             : i == 0 ? "x - c"
+                             : i == 1 ? "x s e"
+                             : i == 2 ? "x p c a"
+                             : i == 3 ? "x a"
+                                      : "x c";
             Onnx__NodeProto *n = one_node(&b, opset, pairs[i].op, in, 4, image);
             if (k == 1) { /* as inputs */
                 builder_floats(&b, "c", 0, NULL, (float[]){0.25f});
@@ -195,8 +207,11 @@ static void batch_statistics_are_recognised(void **state)
         builder_begin(&b, cases[i].opset);
         builder_input(&b, "x", 1, 4, image);
         builder_output(&b, "y");
-        Onnx__NodeProto *n = builder_node(&b, "BatchNormalization", "n", "x s b mean var", cases[i].out);
-        if (cases[i].training_mode >= 0) { builder_int(&b, n, "training_mode", cases[i].training_mode); }
+        Onnx__NodeProto *n =
+            builder_node(&b, "BatchNormalization", "n", "x s b mean var", cases[i].out);
+        if (cases[i].training_mode >= 0) {
+            builder_int(&b, n, "training_mode", cases[i].training_mode);
+        }
         builder_float(&b, n, "epsilon", 0.5f);
         builder_floats(&b, "s", 1, c, NULL);
         builder_floats(&b, "b", 1, c, NULL);
@@ -204,7 +219,8 @@ static void batch_statistics_are_recognised(void **state)
         builder_floats(&b, "var", 1, c, NULL);
         rfhe_graph *g = must_read(&b);
         assert_int_equal(g->nodes[0].attr.batchnorm.training, cases[i].is_training);
-        assert_true(g->nodes[0].attr.batchnorm.epsilon == 0.5f && g->nodes[0].attr.batchnorm.momentum == 0.9f);
+        assert_true(g->nodes[0].attr.batchnorm.epsilon == 0.5f &&
+                    g->nodes[0].attr.batchnorm.momentum == 0.9f);
         assert_int_equal(g->nodes[0].n_outputs, 1); /* nobody uses the others */
         rfhe_graph_free(g);
     }
@@ -248,9 +264,11 @@ static void computed_shapes_are_folded(void **state)
     rfhe_graph *g = must_read(&b);
     assert_int_equal(g->n_nodes, 2);
     assert_true(g->nodes[1].attr.reshape.shape.rank == 2);
-    assert_true(g->nodes[1].attr.reshape.shape.dim[0] == 0 && g->nodes[1].attr.reshape.shape.dim[1] == -1);
+    assert_true(g->nodes[1].attr.reshape.shape.dim[0] == 0 &&
+                g->nodes[1].attr.reshape.shape.dim[1] == -1);
     assert_int_equal(rfhe_graph_infer(g, 0, &err), RFHE_OK);
-    assert_true(g->values[g->outputs[0]].shape.dim[0] == -1 && g->values[g->outputs[0]].shape.dim[1] == 192);
+    assert_true(g->values[g->outputs[0]].shape.dim[0] == -1 &&
+                g->values[g->outputs[0]].shape.dim[1] == 192);
     rfhe_graph_free(g);
 
     /* (size(1) * size(2), size(3), -1) would lose the batch; (-1, size(1) * size(2) * size(3)) keeps it. */
@@ -268,7 +286,8 @@ static void computed_shapes_are_folded(void **state)
     builder_int64s(&b, "rest", 1, (int64_t[]){-1});
     g = must_read(&b);
     assert_int_equal(g->n_nodes, 1);
-    assert_true(g->nodes[0].attr.reshape.shape.dim[0] == -1 && g->nodes[0].attr.reshape.shape.dim[1] == 192);
+    assert_true(g->nodes[0].attr.reshape.shape.dim[0] == -1 &&
+                g->nodes[0].attr.reshape.shape.dim[1] == 192);
     rfhe_graph_free(g);
 }
 
@@ -281,7 +300,8 @@ static void the_batch_cannot_be_computed_with(void **state)
     builder_node(&b, "Shape", "s", "x", "s");
     builder_node(&b, "Mul", "double", "s s", "shape");
     must_refuse(&b, RFHE_E_UNSUPPORTED,
-                "node 'double' (Mul, domain ai.onnx, opset 13): this way of computing a shape is not supported");
+                "node 'double' (Mul, domain ai.onnx, opset 13): this way of computing a shape is "
+                "not supported");
 }
 
 static void element_types_are_converted(void **state)
@@ -291,10 +311,14 @@ static void element_types_are_converted(void **state)
         size_t size;
         uint8_t raw[3][8];
     } cases[] = {
-        {1, 4, {{0, 0, 0xc0, 0x3f}, {0, 0, 0, 0xc0}, {0, 0, 0x80, 0x33}}},                       /* float   */
-        {10, 2, {{0, 0x3e}, {0, 0xc0}, {1, 0}}},                                                /* float16 */
-        {11, 8, {{0, 0, 0, 0, 0, 0, 0xf8, 0x3f}, {0, 0, 0, 0, 0, 0, 0, 0xc0}, {0, 0, 0, 0, 0, 0, 0x70, 0x3e}}},
-        {16, 2, {{0xc0, 0x3f}, {0, 0xc0}, {0x80, 0x33}}},                                       /* bfloat16 */
+        {1, 4, {{0, 0, 0xc0, 0x3f}, {0, 0, 0, 0xc0}, {0, 0, 0x80, 0x33}}}, /* float   */
+        {10, 2, {{0, 0x3e}, {0, 0xc0}, {1, 0}}},                           /* float16 */
+        {11,
+         8,
+         {{0, 0, 0, 0, 0, 0, 0xf8, 0x3f},
+          {0, 0, 0, 0, 0, 0, 0, 0xc0},
+          {0, 0, 0, 0, 0, 0, 0x70, 0x3e}}},
+        {16, 2, {{0xc0, 0x3f}, {0, 0xc0}, {0x80, 0x33}}}, /* bfloat16 */
     };
     const int64_t c[] = {3};
 
@@ -304,7 +328,9 @@ static void element_types_are_converted(void **state)
         uint8_t raw[24];
         (void)one_node(&b, 13, "Add", "x c", 4, image);
         Onnx__TensorProto *t = builder_floats(&b, "c", 1, c, NULL);
-        for (size_t k = 0; k < 3; k++) { memcpy(raw + k * cases[i].size, cases[i].raw[k], cases[i].size); }
+        for (size_t k = 0; k < 3; k++) {
+            memcpy(raw + k * cases[i].size, cases[i].raw[k], cases[i].size);
+        }
         t->data_type = cases[i].type;
         t->n_float_data = 0;
         t->has_raw_data = 1;
@@ -328,7 +354,8 @@ static void inputs_can_be_bound_as_constants(void **state)
     const rfhe_onnx_constant constant = {"shape", NULL};
 
     (void)state;
-    assert_int_equal(rfhe_tensor_new(&shape, RFHE_I64, &(rfhe_shape){.rank = 1, .dim = {2}}), RFHE_OK);
+    assert_int_equal(rfhe_tensor_new(&shape, RFHE_I64, &(rfhe_shape){.rank = 1, .dim = {2}}),
+                     RFHE_OK);
     shape->i64[0] = 0;
     shape->i64[1] = -1;
     (void)one_node(&b, 13, "Reshape", "x shape", 4, image);
@@ -341,7 +368,8 @@ static void inputs_can_be_bound_as_constants(void **state)
     rfhe_graph_free(g);
     rfhe_tensor_free(shape);
     must_refuse(&b, RFHE_E_UNSUPPORTED,
-                "node 'n' (Reshape, domain ai.onnx, opset 13): its new shape must be constant, but 'shape' is computed "
+                "node 'n' (Reshape, domain ai.onnx, opset 13): its new shape must be constant, but "
+                "'shape' is computed "
                 "or fed");
 }
 
@@ -369,19 +397,24 @@ static void refusals_are_one_sentence(void **state)
 
     (void)state;
     (void)one_node(&b, 13, "LSTM", "x", 4, image);
-    must_refuse(&b, RFHE_E_UNSUPPORTED, "operator 'LSTM' of domain 'ai.onnx' (opset 13) in node 'n' is not supported");
+    must_refuse(&b, RFHE_E_UNSUPPORTED,
+                "operator 'LSTM' of domain 'ai.onnx' (opset 13) in node 'n' is not supported");
     Onnx__NodeProto *n = one_node(&b, 13, "Relu", "x", 4, image);
     n->domain = (char[]){"com.example"};
-    must_refuse(&b, RFHE_E_UNSUPPORTED, "operator 'Relu' of domain 'com.example' (opset 0) in node 'n' is not supported");
+    must_refuse(&b, RFHE_E_UNSUPPORTED,
+                "operator 'Relu' of domain 'com.example' (opset 0) in node 'n' is not supported");
     (void)one_node(&b, 22, "Relu", "x", 4, image);
-    must_refuse(&b, RFHE_E_UNSUPPORTED,
-                "operator 'Relu' of domain 'ai.onnx' in node 'n' is of opset 22, supported are 9 to 21");
+    must_refuse(
+        &b, RFHE_E_UNSUPPORTED,
+        "operator 'Relu' of domain 'ai.onnx' in node 'n' is of opset 22, supported are 9 to 21");
     (void)one_node(&b, 5, "Relu", "x", 4, image);
-    must_refuse(&b, RFHE_E_UNSUPPORTED,
-                "operator 'Relu' of domain 'ai.onnx' in node 'n' is of opset 5, supported are 9 to 21");
+    must_refuse(
+        &b, RFHE_E_UNSUPPORTED,
+        "operator 'Relu' of domain 'ai.onnx' in node 'n' is of opset 5, supported are 9 to 21");
     (void)one_node(&b, 13, "Squeeze", "x", 4, image);
     must_refuse(&b, RFHE_E_UNSUPPORTED,
-                "operator 'Squeeze' of domain 'ai.onnx' (opset 13) in node 'n' is not supported, except to compute "
+                "operator 'Squeeze' of domain 'ai.onnx' (opset 13) in node 'n' is not supported, "
+                "except to compute "
                 "shapes from shapes");
     n = one_node(&b, 13, "Relu", "x", 4, image);
     builder_float(&b, n, "slope", 0.1f);
@@ -389,19 +422,24 @@ static void refusals_are_one_sentence(void **state)
                 "node 'n' (Relu, domain ai.onnx, opset 13): its attribute 'slope' is not known");
     n = one_node(&b, 13, "Flatten", "x", 4, image);
     builder_float(&b, n, "axis", 1);
-    must_refuse(&b, RFHE_E_FORMAT,
-                "node 'n' (Flatten, domain ai.onnx, opset 13): its attribute 'axis' has the wrong type");
+    must_refuse(
+        &b, RFHE_E_FORMAT,
+        "node 'n' (Flatten, domain ai.onnx, opset 13): its attribute 'axis' has the wrong type");
     n = one_node(&b, 13, "Flatten", "x", 4, image);
     builder_int(&b, n, "axis", 1);
     builder_int(&b, n, "axis", 2);
-    must_refuse(&b, RFHE_E_FORMAT, "node 'n' (Flatten, domain ai.onnx, opset 13): its attribute 'axis' appears twice");
-    (void)one_node(&b, 13, "Relu", "nobody", 4, image);
     must_refuse(&b, RFHE_E_FORMAT,
-                "node 'n' (Relu, domain ai.onnx, opset 13): it reads 'nobody', which nothing produces");
+                "node 'n' (Flatten, domain ai.onnx, opset 13): its attribute 'axis' appears twice");
+    (void)one_node(&b, 13, "Relu", "nobody", 4, image);
+    must_refuse(
+        &b, RFHE_E_FORMAT,
+        "node 'n' (Relu, domain ai.onnx, opset 13): it reads 'nobody', which nothing produces");
     (void)one_node(&b, 13, "Relu", "y", 4, image);
-    must_refuse(&b, RFHE_E_FORMAT, "node 'n' (Relu, domain ai.onnx, opset 13): it depends on its own output");
+    must_refuse(&b, RFHE_E_FORMAT,
+                "node 'n' (Relu, domain ai.onnx, opset 13): it depends on its own output");
     (void)one_node(&b, 13, "Add", "x", 4, image);
-    must_refuse(&b, RFHE_E_FORMAT, "node 'n' (Add, domain ai.onnx, opset 13): it has 1 inputs instead of 2 to 2");
+    must_refuse(&b, RFHE_E_FORMAT,
+                "node 'n' (Add, domain ai.onnx, opset 13): it has 1 inputs instead of 2 to 2");
     (void)one_node(&b, 13, "Relu", "x", 4, image);
     builder_node(&b, "Relu", "other", "x", "y");
     must_refuse(&b, RFHE_E_FORMAT, "the tensor 'y' is defined twice");
@@ -413,32 +451,39 @@ static void refusals_are_one_sentence(void **state)
     builder_output(&b, "y");
     builder_node(&b, "Relu", "n", "x", "y");
     must_refuse(&b, RFHE_E_UNSUPPORTED,
-                "node 'n' (Relu, domain ai.onnx, opset 13): input 'x' has element type double, only float is supported");
+                "node 'n' (Relu, domain ai.onnx, opset 13): input 'x' has element type double, "
+                "only float is supported");
     (void)one_node(&b, 13, "Relu", "x", 9, (int64_t[]){1, 1, 1, 1, 1, 1, 1, 1, 1});
-    must_refuse(&b, RFHE_E_UNSUPPORTED,
-                "node 'n' (Relu, domain ai.onnx, opset 13): input 'x' has rank 9, at most 8 is supported");
+    must_refuse(
+        &b, RFHE_E_UNSUPPORTED,
+        "node 'n' (Relu, domain ai.onnx, opset 13): input 'x' has rank 9, at most 8 is supported");
     (void)one_node(&b, 13, "Relu", "x", 0, NULL);
-    must_refuse(&b, RFHE_E_UNSUPPORTED, "node 'n' (Relu, domain ai.onnx, opset 13): input 'x' has no shape");
+    must_refuse(&b, RFHE_E_UNSUPPORTED,
+                "node 'n' (Relu, domain ai.onnx, opset 13): input 'x' has no shape");
     (void)one_node(&b, 13, "Dropout", "x r t", 4, image);
     builder_floats(&b, "r", 0, NULL, (float[]){0.5f});
     builder_int64s(&b, "t", 0, (int64_t[]){1});
     must_refuse(&b, RFHE_E_UNSUPPORTED,
-                "node 'n' (Dropout, domain ai.onnx, opset 13): it was exported in training mode and would drop values at "
+                "node 'n' (Dropout, domain ai.onnx, opset 13): it was exported in training mode "
+                "and would drop values at "
                 "every use");
     n = one_node(&b, 13, "Pad", "x p", 4, image);
     builder_text(&b, n, "mode", "wrap");
     builder_int64s(&b, "p", 8, (int64_t[]){0, 0, 0, 0, 0, 0, 0, 0});
     must_refuse(&b, RFHE_E_UNSUPPORTED,
-                "node 'n' (Pad, domain ai.onnx, opset 13): its attribute 'mode' is 'wrap', which is not supported");
+                "node 'n' (Pad, domain ai.onnx, opset 13): its attribute 'mode' is 'wrap', which "
+                "is not supported");
     n = one_node(&b, 19, "AveragePool", "x", 4, image);
     builder_ints(&b, n, "kernel_shape", 2, (int64_t[]){2, 2});
     builder_ints(&b, n, "dilations", 2, (int64_t[]){2, 1});
     must_refuse(&b, RFHE_E_UNSUPPORTED,
-                "node 'n' (AveragePool, domain ai.onnx, opset 19): dilated average pooling is not supported");
+                "node 'n' (AveragePool, domain ai.onnx, opset 19): dilated average pooling is not "
+                "supported");
     (void)one_node(&b, 13, "Add", "x w", 4, image);
     builder_int64s(&b, "w", 1, (int64_t[]){1});
     must_refuse(&b, RFHE_E_UNSUPPORTED,
-                "node 'n' (Add, domain ai.onnx, opset 13): the integers 'w' are used as data, only float is supported");
+                "node 'n' (Add, domain ai.onnx, opset 13): the integers 'w' are used as data, only "
+                "float is supported");
     (void)one_node(&b, 13, "Add", "x w", 4, image);
     builder_floats(&b, "w", 1, (int64_t[]){4}, NULL)->n_float_data = 3;
     must_refuse(&b, RFHE_E_FORMAT, "tensor 'w' holds 3 values, its shape needs 4");
@@ -448,10 +493,12 @@ static void refusals_are_one_sentence(void **state)
     (void)one_node(&b, 13, "Add", "x w", 4, image);
     builder_floats(&b, "w", 1, (int64_t[]){4}, NULL)->data_type = 8;
     must_refuse(&b, RFHE_E_UNSUPPORTED,
-                "node 'n' (Add, domain ai.onnx, opset 13): 'w' has element type string, only float is supported");
+                "node 'n' (Add, domain ai.onnx, opset 13): 'w' has element type string, only float "
+                "is supported");
     (void)one_node(&b, 13, "MaxPool", "x", 4, image);
     must_refuse(&b, RFHE_E_UNSUPPORTED,
-                "node 'n' (MaxPool, domain ai.onnx, opset 13): its kernel has 0 dimensions, 1 to 3 are supported");
+                "node 'n' (MaxPool, domain ai.onnx, opset 13): its kernel has 0 dimensions, 1 to 3 "
+                "are supported");
     builder_begin(&b, 13);
     must_refuse(&b, RFHE_E_FORMAT, "the model has no output");
 }
@@ -464,9 +511,12 @@ static void external_data_stays_inside_the_folder(void **state)
         {"w.bin", "4", "12", NULL},
         {"w.bin", "4", NULL, NULL},
         {"./w.bin", "0", "12", NULL},
-        {"../w.bin", "0", "12", "tensor 'w' lies in '../w.bin', which is not a path inside the model's folder"},
-        {"a/../../w.bin", "0", "12", "tensor 'w' lies in 'a/../../w.bin', which is not a path inside the model's folder"},
-        {"/etc/passwd", "0", "12", "tensor 'w' lies in '/etc/passwd', which is not a path inside the model's folder"},
+        {"../w.bin", "0", "12",
+         "tensor 'w' lies in '../w.bin', which is not a path inside the model's folder"},
+        {"a/../../w.bin", "0", "12",
+         "tensor 'w' lies in 'a/../../w.bin', which is not a path inside the model's folder"},
+        {"/etc/passwd", "0", "12",
+         "tensor 'w' lies in '/etc/passwd', which is not a path inside the model's folder"},
         {"w.bin", "8", "12", "tensor 'w' wants bytes 8 to 20 of 'w.bin', which has 16"},
         {"w.bin", "18446744073709551615", "12",
          "tensor 'w' wants bytes 18446744073709551615 to 11 of 'w.bin', which has 16"},
@@ -474,7 +524,8 @@ static void external_data_stays_inside_the_folder(void **state)
         {"w.bin", "-4", "12", "tensor 'w' has a bad external_data entry 'offset'"},
         {"w.bin", "x", "12", "tensor 'w' has a bad external_data entry 'offset'"},
         {NULL, "0", "12", "tensor 'w' is external but names no file"},
-        {"link.bin", "0", "12", "the external file 'link.bin' of tensor 'w' is a link out of the model's folder"},
+        {"link.bin", "0", "12",
+         "the external file 'link.bin' of tensor 'w' is a link out of the model's folder"},
     };
     char folder[128], path[160];
     const float data[] = {7, 1, 2, 3};
@@ -509,7 +560,8 @@ static void external_data_stays_inside_the_folder(void **state)
         const rfhe_status st = builder_read(&b, &g, &opt, &err);
         if (cases[i].sentence == NULL) {
             assert_int_equal(st, RFHE_OK);
-            assert_true(rfhe_graph_constant(g, &g->nodes[0], 1)->f32[2] == (cases[i].offset[0] == '4' ? 3.0f : 2.0f));
+            assert_true(rfhe_graph_constant(g, &g->nodes[0], 1)->f32[2] ==
+                        (cases[i].offset[0] == '4' ? 3.0f : 2.0f));
         } else {
             assert_int_equal(st, RFHE_E_FORMAT);
             assert_string_equal(err.text, cases[i].sentence);

@@ -242,6 +242,16 @@ static void outliers_stay_finite_and_degenerate_data_do_not_break_fits(void **st
             assert_int_equal(rfhe_paf_check(&q, NULL), RFHE_OK);
         }
     }
+    /* Fewer values than coefficients: the polynomial goes through all of them. */
+    h = (rfhe_histogram){0};
+    for (int k = 0; k < 5; k++) { x[k] = (float)k * 0.375f - 0.75f; }
+    rfhe_histogram_add(&h, x, 5, 1);
+    rfhe_paf through = form("even30");
+    rfhe_paf_fit_report few;
+    assert_int_equal(rfhe_paf_fit(&through, &few, &h, 1, &(rfhe_paf_fit_options){.tail = -1}, NULL),
+                     RFHE_OK);
+    assert_true(few.rms_after < 1e-10);
+
     h = (rfhe_histogram){0};
     rfhe_paf p = form("f1g2"), same = p;
     rfhe_error err = {0};

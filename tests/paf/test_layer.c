@@ -257,7 +257,7 @@ static void gradients_match_central_differences(void **state)
  * for one thread and for several, in place or not. */
 static void layouts_and_teams_do_not_change_results(void **state)
 {
-    enum { B = 5, C = 32, P = 37, N = B * C * P };
+    enum { B = 9, C = 32, P = 37, N = B * C * P }; /* large enough for a team */
     static float nchw[N], nhwc[N], blocked[N], g1[N], g2[N], g3[N], y1[N], y2[N], y3[N], d1[N],
         d2[N], d3[N], in_place[N];
     static double c1[C * 40], c2[C * 40], c3[C * 40], c4[C * 40], s1[C], s2[C], s3[C], s4[C];

@@ -13,16 +13,17 @@
  * inference fills in, do not count. *what, if not NULL, receives the first difference. */
 static inline bool graphs_are_equal(const rfhe_graph *a, const rfhe_graph *b, const char **what)
 {
-#define DIFFERS(condition, name)                                                                                        \
-    do {                                                                                                                \
-        if (condition) {                                                                                                \
-            if (what != NULL) { *what = (name); }                                                                       \
-            return false;                                                                                               \
-        }                                                                                                               \
+#define DIFFERS(condition, name)                                                                   \
+    do {                                                                                           \
+        if (condition) {                                                                           \
+            if (what != NULL) { *what = (name); }                                                  \
+            return false;                                                                          \
+        }                                                                                          \
     } while (0)
     DIFFERS(strcmp(a->name, b->name) != 0, "graph name");
     DIFFERS(a->n_nodes != b->n_nodes, "number of nodes");
-    DIFFERS(a->n_inputs != b->n_inputs || a->n_outputs != b->n_outputs, "number of inputs or outputs");
+    DIFFERS(a->n_inputs != b->n_inputs || a->n_outputs != b->n_outputs,
+            "number of inputs or outputs");
     DIFFERS(a->n_metas != b->n_metas, "number of metadata entries");
     DIFFERS(a->n_values != b->n_values, "number of values");
     for (uint32_t i = 0; i < a->n_nodes; i++) {
@@ -35,7 +36,8 @@ static inline bool graphs_are_equal(const rfhe_graph *a, const rfhe_graph *b, co
             const rfhe_value_id u = is_in ? x->inputs[k] : x->outputs[k - x->n_inputs];
             const rfhe_value_id v = is_in ? y->inputs[k] : y->outputs[k - y->n_inputs];
             DIFFERS((u == RFHE_NO_VALUE) != (v == RFHE_NO_VALUE), x->name);
-            DIFFERS(u != RFHE_NO_VALUE && strcmp(a->values[u].name, b->values[v].name) != 0, a->values[u].name);
+            DIFFERS(u != RFHE_NO_VALUE && strcmp(a->values[u].name, b->values[v].name) != 0,
+                    a->values[u].name);
         }
     }
     for (uint32_t i = 0; i < a->n_inputs; i++) {
@@ -43,7 +45,8 @@ static inline bool graphs_are_equal(const rfhe_graph *a, const rfhe_graph *b, co
         DIFFERS(strcmp(x->name, y->name) != 0 || !rfhe_shape_equal(&x->shape, &y->shape), x->name);
     }
     for (uint32_t i = 0; i < a->n_outputs; i++) {
-        DIFFERS(strcmp(a->values[a->outputs[i]].name, b->values[b->outputs[i]].name) != 0, "output");
+        DIFFERS(strcmp(a->values[a->outputs[i]].name, b->values[b->outputs[i]].name) != 0,
+                "output");
     }
     for (uint32_t i = 0; i < a->n_values; i++) {
         const rfhe_value *x = &a->values[i];
@@ -53,10 +56,12 @@ static inline bool graphs_are_equal(const rfhe_graph *a, const rfhe_graph *b, co
         DIFFERS((s == NULL) != (t == NULL), x->name);
         if (s == NULL) { continue; }
         DIFFERS(s->dtype != t->dtype || !rfhe_shape_equal(&s->shape, &t->shape), x->name);
-        DIFFERS(s->count > 0 && memcmp(s->data, t->data, s->count * rfhe_dtype_size(s->dtype)) != 0, x->name);
+        DIFFERS(s->count > 0 && memcmp(s->data, t->data, s->count * rfhe_dtype_size(s->dtype)) != 0,
+                x->name);
     }
     for (uint32_t i = 0; i < a->n_metas; i++) {
-        DIFFERS(strcmp(a->metas[i].key, b->metas[i].key) != 0 || strcmp(a->metas[i].value, b->metas[i].value) != 0,
+        DIFFERS(strcmp(a->metas[i].key, b->metas[i].key) != 0 ||
+                    strcmp(a->metas[i].value, b->metas[i].value) != 0,
                 a->metas[i].key);
     }
     return true;
@@ -67,7 +72,9 @@ static inline bool graphs_are_equal(const rfhe_graph *a, const rfhe_graph *b, co
 static inline bool graph_is_writable_as_is(const rfhe_graph *g)
 {
     for (uint32_t i = 0; i < g->n_nodes; i++) {
-        if (g->nodes[i].op == RFHE_OP_SOFTMAX && g->nodes[i].attr.softmax.flattened) { return false; }
+        if (g->nodes[i].op == RFHE_OP_SOFTMAX && g->nodes[i].attr.softmax.flattened) {
+            return false;
+        }
     }
     return true;
 }

@@ -58,7 +58,8 @@ static char **split(onnx_builder *b, const char *names, size_t *count)
     return list;
 }
 
-Onnx__NodeProto *builder_node(onnx_builder *b, const char *op, const char *name, const char *in, const char *out)
+Onnx__NodeProto *builder_node(onnx_builder *b, const char *op, const char *name, const char *in,
+                              const char *out)
 {
     Onnx__NodeProto *n = make(b, 1, sizeof *n);
 
@@ -110,7 +111,8 @@ void builder_text(onnx_builder *b, Onnx__NodeProto *n, const char *name, const c
     a->s = (ProtobufCBinaryData){.len = strlen(v), .data = (uint8_t *)copy_text(b, v)};
 }
 
-void builder_ints(onnx_builder *b, Onnx__NodeProto *n, const char *name, size_t count, const int64_t *v)
+void builder_ints(onnx_builder *b, Onnx__NodeProto *n, const char *name, size_t count,
+                  const int64_t *v)
 {
     Onnx__AttributeProto *a = attribute(b, n, name, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INTS);
 
@@ -118,7 +120,8 @@ void builder_ints(onnx_builder *b, Onnx__NodeProto *n, const char *name, size_t 
     a->n_ints = count;
 }
 
-static Onnx__TensorProto *constant(onnx_builder *b, const char *name, int type, size_t rank, const int64_t *dims)
+static Onnx__TensorProto *constant(onnx_builder *b, const char *name, int type, size_t rank,
+                                   const int64_t *dims)
 {
     Onnx__TensorProto *t = make(b, 1, sizeof *t);
 
@@ -134,22 +137,25 @@ static Onnx__TensorProto *constant(onnx_builder *b, const char *name, int type, 
     return t;
 }
 
-Onnx__TensorProto *builder_floats(onnx_builder *b, const char *name, size_t rank, const int64_t *dims, const float *v)
+Onnx__TensorProto *builder_floats(onnx_builder *b, const char *name, size_t rank,
+                                  const int64_t *dims, const float *v)
 {
     Onnx__TensorProto *t = constant(b, name, ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT, rank, dims);
 
     t->n_float_data = 1;
     for (size_t i = 0; i < rank; i++) { t->n_float_data *= (size_t)dims[i]; }
     t->float_data = make(b, t->n_float_data, sizeof *v);
-    for (size_t i = 0; i < t->n_float_data; i++) { t->float_data[i] = v != NULL ? v[i] : (float)(i + 1); }
+    for (size_t i = 0; i < t->n_float_data; i++) {
+        t->float_data[i] = v != NULL ? v[i] : (float)(i + 1);
+    }
     return t;
 }
 
 Onnx__TensorProto *builder_int64s(onnx_builder *b, const char *name, size_t count, const int64_t *v)
 {
     const size_t n = count == 0 ? 1 : count;
-    Onnx__TensorProto *t =
-        constant(b, name, ONNX__TENSOR_PROTO__DATA_TYPE__INT64, count == 0 ? 0 : 1, &(int64_t){(int64_t)count});
+    Onnx__TensorProto *t = constant(b, name, ONNX__TENSOR_PROTO__DATA_TYPE__INT64,
+                                    count == 0 ? 0 : 1, &(int64_t){(int64_t)count});
 
     t->has_raw_data = 1;
     t->raw_data.len = n * sizeof *v;
@@ -157,7 +163,8 @@ Onnx__TensorProto *builder_int64s(onnx_builder *b, const char *name, size_t coun
     return t;
 }
 
-static Onnx__ValueInfoProto *info(onnx_builder *b, const char *name, int type, size_t rank, const int64_t *dims)
+static Onnx__ValueInfoProto *info(onnx_builder *b, const char *name, int type, size_t rank,
+                                  const int64_t *dims)
 {
     Onnx__ValueInfoProto *v = make(b, 1, sizeof *v);
     Onnx__TypeProto *t = make(b, 1, sizeof *t);
@@ -210,7 +217,8 @@ uint8_t *builder_pack(onnx_builder *b, size_t *size)
     return bytes;
 }
 
-rfhe_status builder_read(onnx_builder *b, rfhe_graph **g, const rfhe_onnx_options *opt, rfhe_error *err)
+rfhe_status builder_read(onnx_builder *b, rfhe_graph **g, const rfhe_onnx_options *opt,
+                         rfhe_error *err)
 {
     size_t size = 0;
     const uint8_t *bytes = builder_pack(b, &size);

@@ -25,20 +25,25 @@ typedef struct onnx_builder {
 
 void builder_begin(onnx_builder *b, int64_t opset);
 void builder_end(onnx_builder *b);
-Onnx__NodeProto *builder_node(onnx_builder *b, const char *op, const char *name, const char *in, const char *out);
+Onnx__NodeProto *builder_node(onnx_builder *b, const char *op, const char *name, const char *in,
+                              const char *out);
 void builder_int(onnx_builder *b, Onnx__NodeProto *n, const char *name, int64_t v);
 void builder_float(onnx_builder *b, Onnx__NodeProto *n, const char *name, float v);
 void builder_text(onnx_builder *b, Onnx__NodeProto *n, const char *name, const char *v);
-void builder_ints(onnx_builder *b, Onnx__NodeProto *n, const char *name, size_t count, const int64_t *v);
+void builder_ints(onnx_builder *b, Onnx__NodeProto *n, const char *name, size_t count,
+                  const int64_t *v);
 /* A float initializer; values NULL = 1, 2, 3, ... */
-Onnx__TensorProto *builder_floats(onnx_builder *b, const char *name, size_t rank, const int64_t *dims, const float *v);
+Onnx__TensorProto *builder_floats(onnx_builder *b, const char *name, size_t rank,
+                                  const int64_t *dims, const float *v);
 /* An int64 initializer: a vector, or a scalar when count is 0. */
-Onnx__TensorProto *builder_int64s(onnx_builder *b, const char *name, size_t count, const int64_t *v);
+Onnx__TensorProto *builder_int64s(onnx_builder *b, const char *name, size_t count,
+                                  const int64_t *v);
 /* -1 = symbolic. `type` is ONNX's number (1 = float). */
 void builder_input(onnx_builder *b, const char *name, int type, size_t rank, const int64_t *dims);
 void builder_output(onnx_builder *b, const char *name);
 /* The model's bytes, in the arena. */
 uint8_t *builder_pack(onnx_builder *b, size_t *size);
-rfhe_status builder_read(onnx_builder *b, rfhe_graph **g, const rfhe_onnx_options *opt, rfhe_error *err);
+rfhe_status builder_read(onnx_builder *b, rfhe_graph **g, const rfhe_onnx_options *opt,
+                         rfhe_error *err);
 
 #endif

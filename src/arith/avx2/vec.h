@@ -1,7 +1,7 @@
 /* Four residues in one register, as doubles: AVX2 has no 64-bit product, but a fused multiply-add gives both halves of a
  * 106-bit one. Integers up to 2^53 in size are exact, negative ones included, so ranges here are signed.
  *
- * Product of integers a, b modulo q (Dekker; the quotient by a multiplication with the rounded 1/q):
+ * Product of integers a, b modulo q [Dek71] (the quotient by a multiplication with the rounded 1/q):
  *   h = a*b rounded,  l = a*b - h exactly,  e = round(h * (1/q)),  r = (h - e*q) + l.
  * h - e*q is a multiple of the unit of h, is below 2^53 units of one and therefore exact; r is exact as well. The quotient
  * before rounding is off by at most |a*b/q| * 3 * 2^-53, so |r| <= q * (1/2 + |a*b/q| * 3 * 2^-53). */

@@ -50,6 +50,17 @@ RFHE_INLINE void forward_butterfly(__m512i *x, __m512i *y, int *bx, int *by, __m
     *by = *bx;
 }
 
+/* Blocks of 64 between the fetch of a block's twiddles into the cache and their use; words between the fetch of data and
+ * their use in a pass over an array larger than the first-level cache. In a chain of limbs neither the tables of the next
+ * prime nor its data are in the second-level cache. */
+enum { AHEAD = 8, AHEAD_WORDS = 128 };
+
+RFHE_INLINE void prefetch(const uint64_t *p, int lines)
+{
+    RFHE_UNROLL
+    for (int e = 0; e < lines; e++) { _mm_prefetch((const char *)(p + 8 * e), _MM_HINT_T0); }
+}
+
 /* `levels` levels from stage m (m blocks) on block i: 2^levels values `gap` apart, gap a multiple of 8. */
 RFHE_INLINE void forward_pass(uint64_t *x, size_t gap, size_t m, size_t i, int levels, int h, int start,
                               const rfhe_ntt_table *t, const ntt_constants *c)
@@ -60,6 +71,7 @@ RFHE_INLINE void forward_pass(uint64_t *x, size_t gap, size_t m, size_t i, int l
         RFHE_UNROLL
         for (int e = 0; e < 1 << levels; e++) {
             v[e] = vec_load(x + (size_t)e * gap + j);
+            if (gap >= 4096 && j + AHEAD_WORDS < gap) { prefetch(x + (size_t)e * gap + j + AHEAD_WORDS, 1); }
             bound[e] = start;
         }
         RFHE_UNROLL
@@ -121,6 +133,14 @@ RFHE_INLINE void forward_64(uint64_t *x, size_t m, size_t i, int h, int start, c
     const uint64_t *w4 = t->w + 8 * (m + i), *wp4 = t->wp + 8 * (m + i);
     const uint64_t *w2 = t->w + 16 * (m + i), *wp2 = t->wp + 16 * (m + i);
     const uint64_t *w1 = t->w + 32 * (m + i), *wp1 = t->wp + 32 * (m + i);
+    if (i + AHEAD < m) {
+        prefetch(w1 + 32 * AHEAD, 4);
+        prefetch(wp1 + 32 * AHEAD, 4);
+        prefetch(w2 + 16 * AHEAD, 2);
+        prefetch(wp2 + 16 * AHEAD, 2);
+        prefetch(w4 + 8 * AHEAD, 1);
+        prefetch(wp4 + 8 * AHEAD, 1);
+    }
     /* Level by level for all four pairs: independent chains side by side keep the ports busy. */
     __m512i a[4], b[4];
     RFHE_UNROLL
@@ -287,6 +307,14 @@ RFHE_INLINE void inverse_64(uint64_t *x, size_t m, size_t i, int h, int start, c
     const uint64_t *w2 = t->w + 16 * far, *wp2 = t->wp + 16 * far;
     const uint64_t *w1 = t->w + 32 * far, *wp1 = t->wp + 32 * far;
 
+    if (i + AHEAD < m) { /* the inverse reads the table backwards */
+        prefetch(w1 - 32 * AHEAD, 4);
+        prefetch(wp1 - 32 * AHEAD, 4);
+        prefetch(w2 - 16 * AHEAD, 2);
+        prefetch(wp2 - 16 * AHEAD, 2);
+        prefetch(w4 - 8 * AHEAD, 1);
+        prefetch(wp4 - 8 * AHEAD, 1);
+    }
     __m512i a[4], b[4];
     RFHE_UNROLL
     for (int p = 0; p < 4; p++) { /* gap 1: a = A0 A2 A4 A6 B0 B2 B4 B6, b the odd ones */

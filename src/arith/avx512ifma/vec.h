@@ -10,6 +10,11 @@
 
 #include <immintrin.h>
 
+/* Without optimisation some intrinsics are macros of the compiler's header, which convert masks with a change of sign. */
+#if defined(__GNUC__) && !defined(__clang__) && !defined(__OPTIMIZE__)
+#pragma GCC diagnostic ignored "-Wsign-conversion"
+#endif
+
 #define RFHE_INLINE static inline __attribute__((always_inline))
 
 /* Loops over registers must be unrolled for the registers to exist. (Under sanitizers speed does not matter, and gcc

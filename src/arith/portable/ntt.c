@@ -1,6 +1,5 @@
 /* The negacyclic transform, radix 2, lazily reduced: the readable specification. Levels and twiddles are those of
- * Cooley-Tukey (forward) and Gentleman-Sande (inverse) with the twist by psi merged, as in Longa and Naehrig, 2016;
- * ranges as in Harvey, 2014. */
+ * Cooley-Tukey (forward) and Gentleman-Sande (inverse) with the twist by psi merged [LN16]; ranges as in [Har14]. */
 #include "arith/kernels.h"
 
 void rfhe_ntt_forward_portable(uint64_t *x, const rfhe_ntt_table *t)

@@ -1,0 +1,421 @@
+/* Refresh: from an exhausted ciphertext to one with levels, SlotsToCoeffs first. ckks.h has the interface, dft.h the maps
+ * between slots and coefficients, reduction.h the polynomial that removes multiples of q_0.
+ *
+ * Scales. Levels are named from the top: T .. T-g+1 are spent by CoeffsToSlots, the next d by the reduction, which ends
+ * at raise_level r. A program of products sets its scales itself, D_(k+1) = D_k^2 / q (poly.c), so the scale D_d at which
+ * it ends is reached by choosing the scale D_0 at which it starts: backwards, D_k = sqrt(D_(k+1) q). What it ends with is
+ * sin(2 pi u), u = x scale_0 / q_0; calling that x multiplies the scale by 2 pi scale_0 / q_0 without touching a residue.
+ * So D_d = nominal scale at r, divided by 2 pi scale_0 / q_0: nothing is corrected anywhere, no level is lost to it.
+ *
+ * The integers. Raised from level 0 to the top, a ciphertext under the sparse secret s' decrypts to m + q_0 I with small
+ * I. Taken at scale q_0 that is u + I in every coefficient. CoeffsToSlots carries the gain 1 / (k + 1/4), and a half for
+ * the real part (z + conj z) / 2; a quarter is subtracted; then x in [-1, 1] enters the Chebyshev series.
+ *
+ * Sparse packing (slots < N/2): after raising, the integers fill all coefficients while the message lives in every
+ * gap-th; log2(gap) automorphisms sum the rest away (a trace), and the gain divides by gap.
+ *
+ * Sources: Chen, Han 2018; Bossuat, Mouchet, Troncoso-Pastoriza, Hubaux 2021 (structure), Bossuat, Troncoso-Pastoriza,
+ * Hubaux 2022 (encapsulation); the order SlotsToCoeffs first: Bae, Cheon, Kim, Stehle 2024 and OpenFHE 1.5. */
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "ckks/dft.h"
+#include "ckks/internal.h"
+#include "ckks/reduction.h"
+#include "ckks/security.h"
+
+static const double two_pi = 6.28318530717958647692;
+
+struct rfhe_refresh {
+    rfhe_ckks *c;
+    rfhe_refresh_options opt; /* as chosen */
+    size_t slots;
+    uint32_t log2_slots, log2_gap, out_level; /* raise_level */
+    rfhe_reduction reduction;
+    rfhe_poly_program *program;
+    double first_scale; /* D_0 */
+    rfhe_linear_map *to_coeffs[RFHE_REFRESH_MAX_FACTORS], *to_slots[RFHE_REFRESH_MAX_FACTORS];
+};
+
+/* Cuts log2_slots layers into `factors` pieces as evenly as possible. The factor with the longest butterflies is half as
+ * large as the others (2^k instead of 2^(k+1) - 1 diagonals), so it takes a spare layer first. */
+static void cut_layers(uint8_t *layers, uint32_t factors, uint32_t log2_slots, bool longest_first)
+{
+    for (uint32_t f = 0; f < factors; f++) {
+        const uint32_t place = longest_first ? f : factors - 1 - f;
+        layers[place] = (uint8_t)(log2_slots / factors + (f < log2_slots % factors ? 1 : 0));
+    }
+}
+
+/* The factors of one direction as linear maps from `level` down; scale[i] goes in, scale[i + 1] comes out. */
+static rfhe_status make_maps(rfhe_linear_map **map, const rfhe_refresh *r, uint32_t factors, uint32_t level,
+                             const double *scale, bool inverse, double gain, rfhe_error *err)
+{
+    rfhe_status st = RFHE_OK;
+    uint8_t layers[RFHE_REFRESH_MAX_FACTORS] = {0};
+    rfhe_dft_factor dft[RFHE_REFRESH_MAX_FACTORS] = {{0}};
+    rfhe_diagonal *diagonal = NULL;
+
+    cut_layers(layers, factors, r->log2_slots, inverse);
+    st = rfhe_dft_factors_new(dft, layers, factors, r->log2_slots, inverse, pow(gain, 1.0 / factors));
+    if (st != RFHE_OK) {
+        st = rfhe_fail(err, st, "%" PRIu32 " factors for %zu slots cannot be made", factors, r->slots);
+        goto done;
+    }
+    for (uint32_t f = 0; f < factors; f++) {
+        const rfhe_linear_options opt = {.in_scale = scale[f], .out_scale = scale[f + 1]};
+        rfhe_free(diagonal);
+        diagonal = rfhe_alloc(dft[f].count, sizeof *diagonal);
+        if (diagonal == NULL) {
+            st = rfhe_fail(err, RFHE_E_NOMEM, "no memory for the maps of a refresh");
+            goto done;
+        }
+        for (size_t d = 0; d < dft[f].count; d++) {
+            diagonal[d] = (rfhe_diagonal){.index = dft[f].offset[d],
+                                          .re = dft[f].re + d * r->slots,
+                                          .im = dft[f].im + d * r->slots};
+        }
+        RFHE_TRY(rfhe_linear_map_new(&map[f], r->c, r->slots, diagonal, dft[f].count, level - f, &opt, err));
+        rfhe_dft_factor_clear(&dft[f]);
+    }
+
+done:
+    for (uint32_t f = 0; f < factors; f++) { rfhe_dft_factor_clear(&dft[f]); }
+    rfhe_free(diagonal);
+    return st;
+}
+
+/* cos of the shortened angle by a Chebyshev series, then `doublings` times T_2: 2 c^2 - 1. */
+static rfhe_status make_program(rfhe_refresh *r, rfhe_error *err)
+{
+    static const double t2[3] = {0, 0, 1};
+    rfhe_poly_stage stage[1 + 8] = {{.coef = r->reduction.coef, .degree = r->reduction.degree, .is_chebyshev = true}};
+
+    for (uint32_t i = 0; i < r->reduction.doublings; i++) {
+        stage[1 + i] = (rfhe_poly_stage){.coef = t2, .degree = 2, .is_chebyshev = true};
+    }
+    return rfhe_poly_program_new(&r->program, stage, 1 + r->reduction.doublings, false, err);
+}
+
+static rfhe_status check_options(rfhe_refresh_options *o, const rfhe_ckks *c, rfhe_error *err)
+{
+    const double bits = c->log2_prime[0] + c->log2_prime[c->n_q];
+    const double max = rfhe_security_max_log2_sparse(c->log2_n, RFHE_SPARSE_WEIGHT, 128);
+
+    if (o->log2_slots == 0) { o->log2_slots = c->log2_n - 1; }
+    if (o->to_coeffs_factors == 0) { o->to_coeffs_factors = 2; }
+    if (o->to_slots_factors == 0) { o->to_slots_factors = 3; }
+    if (o->doublings == 0) { o->doublings = 3; }
+    if (o->reduction_error == 0) { o->reduction_error = 0x1p-28; }
+    if (o->bound == 0) { o->bound = 1; }
+    if (o->log2_slots > c->log2_n - 1 || o->to_coeffs_factors > RFHE_REFRESH_MAX_FACTORS ||
+        o->to_slots_factors > RFHE_REFRESH_MAX_FACTORS || o->to_coeffs_factors > o->log2_slots ||
+        o->to_slots_factors > o->log2_slots || !(o->bound > 0)) {
+        return rfhe_fail(err, RFHE_E_ARG, "a refresh of 2^%u slots with %u and %u factors is not possible at ring degree 2^%u",
+                         o->log2_slots, o->to_coeffs_factors, o->to_slots_factors, c->log2_n);
+    }
+    if (bits > max && !c->is_insecure) {
+        return rfhe_fail(err, RFHE_E_INSECURE, "the encapsulation key of a refresh would have %.1f bits; %.0f are secure at "
+                         "ring degree 2^%u", bits, max, c->log2_n);
+    }
+    return RFHE_OK;
+}
+
+rfhe_status rfhe_refresh_new(rfhe_refresh **out, const rfhe_ckks *c, const rfhe_refresh_options *opt,
+                             rfhe_error *err)
+{
+    rfhe_status st = RFHE_OK;
+    const uint32_t top = c->n_q - 1;
+    double scale[RFHE_REFRESH_MAX_FACTORS + 1];
+    rfhe_refresh *r = rfhe_calloc(1, sizeof *r);
+
+    if (r == NULL) { return rfhe_fail(err, RFHE_E_NOMEM, "no memory for a refresh"); }
+    r->c = rfhe_ckks_share(c);
+    if (opt != NULL) { r->opt = *opt; }
+    RFHE_TRY(check_options(&r->opt, c, err));
+    r->log2_slots = r->opt.log2_slots;
+    r->slots = (size_t)1 << r->log2_slots;
+    r->log2_gap = c->log2_n - 1 - r->log2_slots;
+    RFHE_TRY(rfhe_reduction_design(&r->reduction, RFHE_SPARSE_WEIGHT, c->log2_n, r->opt.doublings, r->opt.reduction_error,
+                                   err));
+    RFHE_TRY(make_program(r, err));
+    const uint32_t d = rfhe_poly_program_info(r->program).depth, g = r->opt.to_slots_factors;
+    if (top < d + g + r->opt.to_coeffs_factors) {
+        st = rfhe_fail(err, RFHE_E_DEPTH, "a refresh needs %u levels for the way to slots, %u for the reduction and %u for "
+                       "the way to coefficients; the chain has %u", g, d, r->opt.to_coeffs_factors, top);
+        goto done;
+    }
+    r->out_level = top - d - g;
+    if (r->opt.to_coeffs_level == 0) { r->opt.to_coeffs_level = r->out_level; }
+    if (r->opt.to_coeffs_level < r->opt.to_coeffs_factors || r->opt.to_coeffs_level > r->out_level) {
+        st = rfhe_fail(err, RFHE_E_DEPTH, "the way to coefficients cannot start at level %u: it takes %u levels and a "
+                       "refreshed ciphertext has %u", r->opt.to_coeffs_level, r->opt.to_coeffs_factors, r->out_level);
+        goto done;
+    }
+    /* Backwards from the scale at which the reduction ends. */
+    r->first_scale = c->scale[r->out_level] / (two_pi * c->scale[0] / (double)c->m[0].q);
+    for (uint32_t l = r->out_level + 1; l <= r->out_level + d; l++) {
+        r->first_scale = sqrt(r->first_scale * (double)c->m[l].q);
+    }
+    scale[0] = (double)c->m[0].q;
+    for (uint32_t f = 1; f <= g; f++) { scale[f] = r->first_scale; }
+    const double gain = 1 / (r->reduction.k + 0.25) / 2 / exp2(r->log2_gap);
+    RFHE_TRY(make_maps(r->to_slots, r, g, top, scale, true, gain, err));
+    for (uint32_t f = 0; f < r->opt.to_coeffs_factors; f++) { scale[f] = c->scale[r->opt.to_coeffs_level - f]; }
+    scale[r->opt.to_coeffs_factors] = c->scale[0]; /* what raise expects, wherever level 0 is reached */
+    RFHE_TRY(make_maps(r->to_coeffs, r, r->opt.to_coeffs_factors, r->opt.to_coeffs_level, scale, false, 1, err));
+    *out = r;
+    r = NULL;
+
+done:
+    rfhe_refresh_free(r);
+    return st;
+}
+
+void rfhe_refresh_free(rfhe_refresh *r)
+{
+    if (r == NULL) { return; }
+    for (uint32_t f = 0; f < RFHE_REFRESH_MAX_FACTORS; f++) {
+        rfhe_linear_map_free(r->to_coeffs[f]);
+        rfhe_linear_map_free(r->to_slots[f]);
+    }
+    rfhe_poly_program_free(r->program);
+    rfhe_ckks_free(r->c);
+    rfhe_free(r);
+}
+
+rfhe_refresh_info rfhe_refresh_get_info(const rfhe_refresh *r)
+{
+    const rfhe_poly_info p = rfhe_poly_program_info(r->program);
+    const uint32_t halves = r->opt.complex_slots ? 2 : 1;
+    rfhe_refresh_info i = {.slots = (uint32_t)r->slots,
+                           .to_coeffs_level = r->opt.to_coeffs_level,
+                           .to_coeffs_out_level = r->opt.to_coeffs_level - r->opt.to_coeffs_factors,
+                           .raise_level = r->out_level,
+                           .degree = r->reduction.degree,
+                           .doublings = r->reduction.doublings,
+                           .reduction_levels = p.depth,
+                           .k = r->reduction.k,
+                           .log2_failure = r->reduction.log2_failure,
+                           .log2_encapsulation = r->c->log2_prime[0] + r->c->log2_prime[r->c->n_q],
+                           .rotations = 1 + r->log2_gap,
+                           .products = p.relinearisations * halves};
+
+    for (uint32_t f = 0; f < RFHE_REFRESH_MAX_FACTORS; f++) {
+        for (int way = 0; way < 2; way++) {
+            const rfhe_linear_map *m = way == 0 ? r->to_coeffs[f] : r->to_slots[f];
+            uint32_t baby = 0, giant = 0;
+            if (m == NULL) { continue; }
+            rfhe_linear_map_rotations(m, &baby, &giant);
+            i.rotations += baby + giant;
+            i.plain_bytes += rfhe_linear_map_bytes(m);
+        }
+    }
+    return i;
+}
+
+rfhe_status rfhe_refresh_keys(const rfhe_refresh *r, rfhe_key_list *list, rfhe_error *err)
+{
+    const rfhe_ckks *c = r->c;
+    const uint32_t top = c->n_q - 1;
+    rfhe_status st = RFHE_OK;
+
+    RFHE_TRY(rfhe_key_list_add(list, RFHE_ELEMENT_ENCAPSULATE, 0, 1, err));
+    RFHE_TRY(rfhe_key_list_add(list, RFHE_ELEMENT_RELEASE, top, 0, err));
+    for (uint32_t b = 0; b < r->log2_gap; b++) {
+        RFHE_TRY(rfhe_key_list_add(list, rfhe_element_rotate(c, (int64_t)(r->slots << b)), top, 0, err));
+    }
+    for (uint32_t f = 0; f < RFHE_REFRESH_MAX_FACTORS; f++) {
+        if (r->to_slots[f] != NULL) { RFHE_TRY(rfhe_linear_map_keys(r->to_slots[f], list, err)); }
+        if (r->to_coeffs[f] != NULL) { RFHE_TRY(rfhe_linear_map_keys(r->to_coeffs[f], list, err)); }
+    }
+    RFHE_TRY(rfhe_key_list_add(list, rfhe_element_conjugate(c), top - r->opt.to_slots_factors, 0, err));
+    RFHE_TRY(rfhe_poly_program_keys(r->program, c, top - r->opt.to_slots_factors, list, err));
+
+done:
+    return st;
+}
+
+static rfhe_status check_refresh(const rfhe_refresh *r, const rfhe_evaluator *ev, rfhe_error *err)
+{
+    if (!rfhe_ckks_same(r->c, ev->c)) {
+        return rfhe_fail(err, RFHE_E_ARG, "the refresh belongs to other parameters than the evaluator");
+    }
+    return RFHE_OK;
+}
+
+rfhe_status rfhe_ct_to_coeffs(rfhe_ct *out, const rfhe_ct *a, const rfhe_refresh *r, rfhe_evaluator *ev,
+                              rfhe_error *err)
+{
+    rfhe_status st = RFHE_OK;
+
+    RFHE_TRY(check_refresh(r, ev, err));
+    RFHE_TRY(rfhe_ct_linear(out, a, r->to_coeffs[0], ev, err));
+    for (uint32_t f = 1; f < r->opt.to_coeffs_factors; f++) {
+        RFHE_TRY(rfhe_ct_linear(out, out, r->to_coeffs[f], ev, err));
+    }
+
+done:
+    return st;
+}
+
+/* out0 + out1 s_to = in0 + in1 s_from at `level`, with the key of `element`. */
+static rfhe_status switch_secret(rfhe_evaluator *ev, uint32_t element, uint32_t level, uint32_t special, rfhe_ct *ct,
+                                 double *variance, rfhe_error *err)
+{
+    const rfhe_ckks *c = ev->c;
+    const rfhe_key *key = NULL;
+    const rfhe_status st = rfhe_key_need(&key, ev, element, level, special, err);
+
+    if (st != RFHE_OK) { return st; }
+    const rfhe_gadget *g = &c->gadget[key->special - 1];
+    rfhe_decompose(ev, g, rfhe_ct_limb(ct, 1, 0), level, false, NULL, NULL);
+    rfhe_inner_product(ev, key, level, false, ev->acc[0], ev->acc[1], NULL, NULL);
+    rfhe_mod_down(ev, &(rfhe_mod_down_args){.g = g,
+                                            .level = level,
+                                            .halves = 2,
+                                            .acc = {ev->acc[0], ev->acc[1]},
+                                            .out = {rfhe_ct_limb(ct, 0, 0), rfhe_ct_limb(ct, 1, 0)},
+                                            .add = {rfhe_ct_limb(ct, 0, 0), NULL}});
+    *variance = rfhe_noise_key_switch(c, key, level);
+    return RFHE_OK;
+}
+
+/* Both parts of ct, one limb each, to all limbs up to the top: the centred representative modulo q_0. */
+static void lift(rfhe_evaluator *ev, rfhe_ct *ct, uint32_t top)
+{
+    const rfhe_ckks *c = ev->c;
+    const size_t n = c->n;
+    const uint64_t q = c->m[0].q;
+
+    for (uint32_t part = 0; part < 2; part++) {
+        uint64_t *const base = rfhe_ct_limb(ct, part, 0);
+        int64_t *const centred = (int64_t *)(void *)ev->coef;
+        c->k->ntt_inverse(base, &c->ntt[0]);
+        for (size_t i = 0; i < n; i++) { centred[i] = (int64_t)base[i] - (base[i] > q / 2 ? (int64_t)q : 0); }
+#pragma omp parallel for schedule(dynamic) num_threads(ev->threads)
+        for (uint32_t l = 0; l <= top; l++) {
+            uint64_t *const limb = rfhe_ct_limb(ct, part, l);
+            if (l > 0) { c->k->from_i64(limb, centred, n, &c->m[l]); }
+            c->k->ntt_forward(limb, &c->ntt[l]);
+        }
+    }
+}
+
+rfhe_status rfhe_refresh_mod_raise(rfhe_ct *out, const rfhe_ct *a, const rfhe_refresh *r, rfhe_evaluator *ev,
+                                   rfhe_error *err)
+{
+    const rfhe_ckks *c = r->c;
+    const uint32_t top = c->n_q - 1;
+    const double ratio = c->scale[0] / (double)c->m[0].q;
+    rfhe_status st = RFHE_OK;
+    double bottom = 0, released = 0;
+
+    RFHE_TRY(check_refresh(r, ev, err));
+    RFHE_TRY(rfhe_check_ct(ev, a, "the operand", err));
+    RFHE_TRY(rfhe_check_ct(ev, out, "the output", err));
+    RFHE_TRY(rfhe_check_same_scale(a->scale, c->scale[0], err));
+    if (a->parts != 2) {
+        st = rfhe_fail(err, RFHE_E_ARG, "the operand has three parts; relinearise it first");
+        goto done;
+    }
+    RFHE_TRY(rfhe_ct_reserve(out, top, 2, err)); /* room first: the rest cannot fail for memory */
+    RFHE_TRY(rfhe_ct_drop(out, a, 0, ev, err));
+    const double error = out->error, bound = out->bound;
+    RFHE_TRY(switch_secret(ev, RFHE_ELEMENT_ENCAPSULATE, 0, 1, out, &bottom, err));
+    out->level = top;
+    lift(ev, out, top);
+    RFHE_TRY(switch_secret(ev, RFHE_ELEMENT_RELEASE, top, 0, out, &released, err));
+    out->has_seed = false;
+    out->scale = (double)c->m[0].q;
+    out->error = hypot(error * ratio, rfhe_noise_slot(c, bottom + released, out->scale));
+    /* Slots of the raised polynomial: sums of N coefficients of u + I, whose variance is (h + 1) / 12. */
+    out->bound = bound * ratio + 6 * sqrt((double)c->n * (RFHE_SPARSE_WEIGHT + 1) / 12.0);
+
+done:
+    return st;
+}
+
+rfhe_status rfhe_refresh_to_slots(rfhe_ct *real, rfhe_ct *imag, const rfhe_ct *a, const rfhe_refresh *r,
+                                  rfhe_evaluator *ev, rfhe_error *err)
+{
+    const rfhe_ckks *c = r->c;
+    rfhe_status st = RFHE_OK;
+    rfhe_ct *conjugate = NULL;
+    const double quarter = -0.25 / (r->reduction.k + 0.25);
+
+    RFHE_TRY(check_refresh(r, ev, err));
+    RFHE_TRY(rfhe_ct_new(&conjugate, c, c->n_q - 1, err));
+    RFHE_TRY(rfhe_ct_copy(real, a, err));
+    for (uint32_t b = 0; b < r->log2_gap; b++) { /* the trace to the sparse sub-ring */
+        RFHE_TRY(rfhe_ct_rotate(conjugate, real, (int64_t)(r->slots << b), ev, err));
+        RFHE_TRY(rfhe_ct_add(real, real, conjugate, ev, err));
+    }
+    for (uint32_t f = 0; f < r->opt.to_slots_factors; f++) {
+        RFHE_TRY(rfhe_ct_linear(real, real, r->to_slots[f], ev, err));
+    }
+    RFHE_TRY(rfhe_ct_conjugate(conjugate, real, ev, err));
+    if (imag != NULL) { /* (z - conj z) / i: times -i = X^(3N/2) */
+        RFHE_TRY(rfhe_ct_sub(imag, real, conjugate, ev, err));
+        RFHE_TRY(rfhe_ct_mul_monomial(imag, imag, (uint32_t)(3 * (c->n / 2)), ev, err));
+        RFHE_TRY(rfhe_ct_add_const(imag, imag, quarter, ev, err));
+        rfhe_ct_set_bound(imag, 1);
+    }
+    RFHE_TRY(rfhe_ct_add(real, real, conjugate, ev, err));
+    RFHE_TRY(rfhe_ct_add_const(real, real, quarter, ev, err));
+    rfhe_ct_set_bound(real, 1);
+
+done:
+    rfhe_ct_free(conjugate);
+    return st;
+}
+
+rfhe_status rfhe_refresh_reduce(rfhe_ct *out, const rfhe_ct *a, const rfhe_refresh *r, rfhe_evaluator *ev,
+                                rfhe_error *err)
+{
+    const rfhe_ckks *c = r->c;
+    const double ratio = c->scale[0] / (double)c->m[0].q, u = r->opt.bound * ratio;
+    rfhe_status st = RFHE_OK;
+
+    RFHE_TRY(check_refresh(r, ev, err));
+    RFHE_TRY(rfhe_ct_evaluate(out, a, r->program, ev, err));
+    RFHE_TRY(rfhe_ct_set_scale(out, out->scale * two_pi * ratio, err));
+    RFHE_TRY(rfhe_check_same_scale(out->scale, c->scale[r->out_level], err));
+    out->scale = c->scale[r->out_level]; /* equal but for the last bits of square roots */
+    /* The series' error and the sine's cubic term, in the unit of the numbers. */
+    const double idea = two_pi * two_pi * u * u * u / 6;
+    out->error = hypot(out->error, hypot(r->reduction.error, idea) / ratio);
+    rfhe_ct_set_bound(out, r->opt.bound);
+
+done:
+    return st;
+}
+
+rfhe_status rfhe_ct_raise(rfhe_ct *out, const rfhe_ct *a, const rfhe_refresh *r, rfhe_evaluator *ev,
+                          rfhe_error *err)
+{
+    const rfhe_ckks *c = r->c;
+    const uint32_t top = c->n_q - 1;
+    rfhe_status st = RFHE_OK;
+    rfhe_ct *raised = NULL, *imag = NULL;
+
+    RFHE_TRY(check_refresh(r, ev, err));
+    RFHE_TRY(rfhe_ct_new(&raised, c, top, err));
+    if (r->opt.complex_slots) { RFHE_TRY(rfhe_ct_new(&imag, c, top, err)); }
+    RFHE_TRY(rfhe_refresh_mod_raise(raised, a, r, ev, err));
+    RFHE_TRY(rfhe_refresh_to_slots(raised, imag, raised, r, ev, err));
+    RFHE_TRY(rfhe_refresh_reduce(out, raised, r, ev, err));
+    if (imag != NULL) {
+        RFHE_TRY(rfhe_refresh_reduce(imag, imag, r, ev, err));
+        RFHE_TRY(rfhe_ct_mul_monomial(imag, imag, (uint32_t)(c->n / 2), ev, err));
+        RFHE_TRY(rfhe_ct_add(out, out, imag, ev, err));
+        rfhe_ct_set_bound(out, r->opt.bound);
+    }
+
+done:
+    rfhe_ct_free(raised);
+    rfhe_ct_free(imag);
+    return st;
+}
