@@ -148,55 +148,6 @@ static void read_optimizer(rfhe_train_options *o, const rfhe_args *a, uint32_t b
     }
 }
 
-/* "crop:4,flip" and the like. */
-static rfhe_status read_augmentation(rfhe_augment *out, const char *list, rfhe_error *err)
-{
-    rfhe_augment a = {0};
-
-    for (const char *at = list; *at != '\0';) {
-        const size_t n = strcspn(at, ","), name = strcspn(at, ":,");
-        const char *value = at[name] == ':' ? at + name + 1 : NULL;
-        char *end = NULL;
-        const double v = value != NULL ? strtod(value, &end) : 0;
-        const bool number_ok = value != NULL && end == at + n && v > 0 && v <= 1024;
-        bool ok = false;
-        if (name == 4 && strncmp(at, "none", 4) == 0) {
-            ok = value == NULL;
-        } else if (name == 4 && strncmp(at, "flip", 4) == 0) {
-            a.flip = true;
-            ok = value == NULL;
-        } else if (name == 4 && strncmp(at, "crop", 4) == 0) {
-            a.pad_crop = number_ok ? (uint32_t)v : 0;
-            ok = number_ok;
-        } else if (name == 6 && strncmp(at, "cutout", 6) == 0) {
-            a.cutout = number_ok ? (uint32_t)v : 0;
-            ok = number_ok;
-        } else if (name == 12 && strncmp(at, "resized-crop", 12) == 0) {
-            a.random_resized_crop = true;
-            a.area_min = number_ok ? (float)v : 0.0F;
-            ok = value == NULL || (number_ok && v <= 1);
-        }
-        if (!ok) {
-            return rfhe_fail(err, RFHE_E_ARG,
-                             "--augment wants none, or some of crop:N, flip, cutout:N, resized-crop[:AREA], "
-                             "not '%.*s'",
-                             (int)n, at);
-        }
-        at += n + (at[n] == ',');
-    }
-    *out = a;
-    return RFHE_OK;
-}
-
-static const char *usual_augmentation(const rfhe_dataset *d)
-{
-    const char *spec = rfhe_dataset_spec(d);
-
-    if (rfhe_dataset_width(d) == 0) { return "resized-crop,flip"; }
-    if (strncmp(spec, "mnist", 5) == 0) { return "none"; }
-    return strncmp(spec, "fashion", 7) == 0 ? "crop:2,flip" : "crop:4,flip";
-}
-
 static rfhe_status read_options(job *j, rfhe_error *err)
 {
     const rfhe_args *a = j->args;
@@ -327,11 +278,11 @@ done:
 
 static rfhe_status start_loaders(job *j, rfhe_error *err)
 {
-    const char *list = rfhe_args_text(j->args, "augment", usual_augmentation(j->fit.set));
+    const char *list = rfhe_args_text(j->args, "augment", rfhe_network_usual_augmentation(j->fit.set));
     rfhe_status st = RFHE_OK;
 
     (void)snprintf(j->augmentation, sizeof j->augmentation, "%s", list);
-    RFHE_TRY(read_augmentation(&j->augment, list, err));
+    RFHE_TRY(rfhe_network_augmentation(&j->augment, list, err));
     RFHE_TRY(rfhe_network_transform(&j->transform, j->net, j->fit.set, j->args, err));
     RFHE_TRY(rfhe_network_set_metadata(j->net, &j->transform, j->fit.set));
     const rfhe_loader_options fit = {.batch = j->batch,

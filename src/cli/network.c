@@ -1,6 +1,7 @@
 /* See network.h. */
 #include "cli/network.h"
 
+#include "paf/node.h"
 #include "rfhe/onnx.h"
 
 #include <math.h>
@@ -16,6 +17,7 @@ rfhe_status rfhe_network_open(rfhe_graph **out, const char *path, rfhe_error *er
 
     RFHE_TRY(rfhe_onnx_read(&g, path, NULL, err));
     RFHE_TRY(rfhe_graph_infer(g, 0, err));
+    RFHE_TRY(rfhe_paf_fuse(g, NULL, err));
     if (g->n_inputs != 1 || g->n_outputs < 1 || g->values[g->inputs[0]].shape.rank != 4) {
         st = rfhe_fail(err, RFHE_E_FORMAT,
                        "'%s' is not a network on images: it has %u inputs, the first of shape %s",
@@ -199,6 +201,54 @@ uint32_t rfhe_network_batch(const rfhe_graph *g, uint64_t images)
     uint64_t batch = (uint64_t)((INT64_C(1) << 22) / (floats > 0 ? floats : 1));
     batch = batch > 128 ? 128 : batch < 8 ? 8 : batch;
     return (uint32_t)(batch > images && images > 0 ? images : batch);
+}
+
+rfhe_status rfhe_network_augmentation(rfhe_augment *out, const char *list, rfhe_error *err)
+{
+    rfhe_augment a = {0};
+
+    for (const char *at = list; *at != '\0';) {
+        const size_t n = strcspn(at, ","), name = strcspn(at, ":,");
+        const char *value = at[name] == ':' ? at + name + 1 : NULL;
+        char *end = NULL;
+        const double v = value != NULL ? strtod(value, &end) : 0;
+        const bool number_ok = value != NULL && end == at + n && v > 0 && v <= 1024;
+        bool ok = false;
+        if (name == 4 && strncmp(at, "none", 4) == 0) {
+            ok = value == NULL;
+        } else if (name == 4 && strncmp(at, "flip", 4) == 0) {
+            a.flip = true;
+            ok = value == NULL;
+        } else if (name == 4 && strncmp(at, "crop", 4) == 0) {
+            a.pad_crop = number_ok ? (uint32_t)v : 0;
+            ok = number_ok;
+        } else if (name == 6 && strncmp(at, "cutout", 6) == 0) {
+            a.cutout = number_ok ? (uint32_t)v : 0;
+            ok = number_ok;
+        } else if (name == 12 && strncmp(at, "resized-crop", 12) == 0) {
+            a.random_resized_crop = true;
+            a.area_min = number_ok ? (float)v : 0.0F;
+            ok = value == NULL || (number_ok && v <= 1);
+        }
+        if (!ok) {
+            return rfhe_fail(err, RFHE_E_ARG,
+                             "--augment wants none, or some of crop:N, flip, cutout:N, resized-crop[:AREA], "
+                             "not '%.*s'",
+                             (int)n, at);
+        }
+        at += n + (at[n] == ',');
+    }
+    *out = a;
+    return RFHE_OK;
+}
+
+const char *rfhe_network_usual_augmentation(const rfhe_dataset *d)
+{
+    const char *spec = rfhe_dataset_spec(d);
+
+    if (rfhe_dataset_width(d) == 0) { return "resized-crop,flip"; }
+    if (strncmp(spec, "mnist", 5) == 0) { return "none"; }
+    return strncmp(spec, "fashion", 7) == 0 ? "crop:2,flip" : "crop:4,flip";
 }
 
 static rfhe_status next(void *user, float *images, uint32_t *labels, uint32_t *count, rfhe_error *err)

@@ -18,7 +18,7 @@
         {"crop", 0, RFHE_OPT_UINT, "N", NULL,                                                      \
          "then cut N x N pixels from the centre (default: rfhe.crop, else as the model needs)"}
 
-/* Opens an ONNX file and infers shapes with a symbolic batch. RFHE_E_FORMAT when it is not a classifier of images: one
+/* Opens an ONNX file, infers shapes with a symbolic batch and finds its PAFs again (rfhe_paf_fuse). RFHE_E_FORMAT when it is not a classifier of images: one
  * input N x C x H x W. */
 RFHE_MUST_USE rfhe_status rfhe_network_open(rfhe_graph **out, const char *path, rfhe_error *err);
 
@@ -41,6 +41,11 @@ RFHE_MUST_USE rfhe_status rfhe_network_set_metadata(rfhe_graph *g, const rfhe_tr
 
 /* Images for a batch of this network: up to 128, fewer for large inputs, at most `images`. */
 uint32_t rfhe_network_batch(const rfhe_graph *g, uint64_t images);
+
+/* "none" or some of crop:N, flip, cutout:N, resized-crop[:AREA], separated by commas. RFHE_E_ARG. */
+RFHE_MUST_USE rfhe_status rfhe_network_augmentation(rfhe_augment *out, const char *list, rfhe_error *err);
+/* What is usual for a data set, as such a list. */
+const char *rfhe_network_usual_augmentation(const rfhe_dataset *d);
 
 /* A data set with its loader as a source of batches. Zero state: closed. */
 typedef struct rfhe_images {

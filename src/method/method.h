@@ -81,8 +81,10 @@ typedef struct rfhe_replace_options { /* zero state but for forms: tuned per cha
     rfhe_tuning tuning;
     bool per_layer;     /* one set of coefficients for a whole tensor                                     */
     bool layer_range;   /* one range (scale) for the channels of a tensor, though coefficients may differ */
-    double margin;      /* range = margin x largest |x| of the profile; 0 = 1.1                            */
-    double sigmas;      /* ... but at most |mean| + sigmas x standard deviation; 0 = no limit             */
+    double margin;      /* range = margin x largest |x| of the profile; 0 = 1.3, untuned 1.1               */
+    double sigmas;      /* ... but at most |mean| + sigmas x standard deviation; 0 = 8 for a tuned single
+                         * polynomial of degree 4 or less (which bears values beyond its range), 6 for
+                         * degree 2, else no limit; negative = no limit                                    */
     double tail;        /* as in rfhe_paf_fit_options                                                     */
     uint64_t seed;
 } rfhe_replace_options;
@@ -110,6 +112,9 @@ RFHE_MUST_USE rfhe_status rfhe_method_replace(rfhe_replace_report *out, rfhe_gra
 RFHE_MUST_USE rfhe_status rfhe_method_replace_one(rfhe_replace_row *row, rfhe_graph *g,
                                                   const rfhe_profile_layer *layer, const char *form,
                                                   const rfhe_replace_options *opt, rfhe_error *err);
+/* Gives every PAF the range that `profile` saw reach it, times margin: a static scale after training with dynamic ones. */
+RFHE_MUST_USE rfhe_status rfhe_method_fix_scales(rfhe_graph *g, const rfhe_profile *profile, double margin,
+                                                 rfhe_error *err);
 /* Largest encrypted depth of an activation of the network. */
 RFHE_MUST_USE rfhe_status rfhe_method_depth(uint32_t *out, const rfhe_graph *g, rfhe_error *err);
 

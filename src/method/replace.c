@@ -9,10 +9,23 @@
 #include <stdio.h>
 #include <string.h>
 
+static rfhe_replace_options choose_ranges(const rfhe_replace_options *o, const rfhe_paf *p)
+{
+    rfhe_replace_options r = *o;
+    uint32_t degree[RFHE_PAF_MAX_STAGES];
+    const uint32_t stages = rfhe_paf_degrees(p, degree);
+
+    if (!(r.margin > 0)) { r.margin = o->tuning == RFHE_TUNE_NONE ? 1.1 : 1.3; }
+    if (r.sigmas == 0 && o->tuning != RFHE_TUNE_NONE && stages == 1 && p->kind != RFHE_PAF_SIGN && degree[0] <= 4) {
+        r.sigmas = degree[0] <= 2 ? 6 : 8;
+    }
+    return r;
+}
+
 /* The range of what a histogram saw. A channel that is almost silent gets at least a twentieth of its layer's. */
 static double range_of(const rfhe_histogram *h, double floor_range, const rfhe_replace_options *o)
 {
-    double r = (o->margin > 0 ? o->margin : 1.1) * (h->n > 0 ? rfhe_histogram_reach(h) : 0);
+    double r = o->margin * (h->n > 0 ? rfhe_histogram_reach(h) : 0);
 
     if (o->sigmas > 0 && h->n > 0) {
         r = fmin(r, fabs(rfhe_histogram_mean(h)) + o->sigmas * rfhe_histogram_sigma(h));
@@ -123,10 +136,11 @@ rfhe_status rfhe_method_replace_one(rfhe_replace_row *row, rfhe_graph *g, const 
         goto done;
     }
     RFHE_TRY(rfhe_paf_from_name(&start, form, err));
-    const double whole = range_of(&l->whole, 0, o);
+    const rfhe_replace_options filled = choose_ranges(o, &start);
+    const double whole = range_of(&l->whole, 0, &filled);
     for (size_t i = 0; i < sets; i++) {
         p[i] = start;
-        scale[i] = one || o->layer_range ? whole : range_of(&h[i], whole / 20, o);
+        scale[i] = one || o->layer_range ? whole : range_of(&h[i], whole / 20, &filled);
     }
     RFHE_TRY(tune(p, report, h, scale, sets, o, err));
     RFHE_TRY(count_schedule(&depth, &products, &p[0], err));
@@ -174,6 +188,23 @@ rfhe_status rfhe_method_replace(rfhe_replace_report *out, rfhe_graph *g, const r
 done:
     rfhe_free(r.row);
     return st;
+}
+
+rfhe_status rfhe_method_fix_scales(rfhe_graph *g, const rfhe_profile *profile, double margin, rfhe_error *err)
+{
+    for (size_t i = 0; i < profile->n; i++) {
+        const rfhe_profile_layer *l = &profile->layer[i];
+        const double reach = l->whole.n > 0 ? rfhe_histogram_reach(&l->whole) : 0;
+        for (uint32_t at = 0; at < g->n_nodes; at++) {
+            const rfhe_node *n = &g->nodes[at];
+            if (!rfhe_paf_node_is(n) || strcmp(n->name, l->node) != 0) { continue; }
+            const rfhe_tensor *scale = rfhe_graph_constant(g, n, 2);
+            if (scale == NULL) { return rfhe_fail(err, RFHE_E_ARG, "'%s' has no scale", n->name); }
+            rfhe_tensor *t = g->values[n->inputs[2]].constant;
+            for (size_t k = 0; k < t->count; k++) { t->f32[k] = (float)(reach > 0 ? margin * reach : 1.0); }
+        }
+    }
+    return RFHE_OK;
 }
 
 rfhe_status rfhe_method_depth(uint32_t *out, const rfhe_graph *g, rfhe_error *err)

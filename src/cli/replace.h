@@ -1,0 +1,99 @@
+/* What `rfhe replace` and `rfhe ablate` share: a network, its profile and its images, on which one or many replacements
+ * are tried. */
+#ifndef RFHE_CLI_REPLACE_H
+#define RFHE_CLI_REPLACE_H
+
+#include "cli/network.h"
+
+#include "method/progressive.h"
+
+/* Rows for the tables of both verbs. */
+#define RFHE_OPTIONS_REPLACE \
+    {"pool", 0, RFHE_OPT_CHOICE, "KIND", "average|conv|max|keep", \
+     "what becomes of MaxPool: an average, a convolution that begins as one, a tree of comparisons (default: average)"}, \
+    {"coefficients", 0, RFHE_OPT_CHOICE, "PER", "channel|layer", "one set of coefficients for each (default: channel)"}, \
+    {"range", 0, RFHE_OPT_CHOICE, "PER", "channel|layer", "one scale for each (default: channel)"}, \
+    {"margin", 0, RFHE_OPT_FLOAT, "F", NULL, "range over the largest value seen (default: 1.3, direct 1.1)"}, \
+    {"sigmas", 0, RFHE_OPT_FLOAT, "F", NULL, \
+     "range at most so many standard deviations, negative = no limit (default: tuned even4 8, even2 6, else none)"}, \
+    {"tail", 0, RFHE_OPT_FLOAT, "F", NULL, "weight of the whole range in the fit (default: 0.001)"}, \
+    {"tuner", 0, RFHE_OPT_CHOICE, "NAME", "lm|adam", "least squares, or Adam as published (default: lm)"}, \
+    {"calibrate", 0, RFHE_OPT_UINT, "N", NULL, "images for ranges and fits (default: 2000)"}, \
+    {"epochs", 'e', RFHE_OPT_UINT, "N", NULL, "oneshot: passes over the training images (default: 20)"}, \
+    {"batch", 'b', RFHE_OPT_UINT, "N", NULL, "images per step (default: 128)"}, \
+    {"optimizer", 0, RFHE_OPT_CHOICE, "RULE", "sgd|adamw", "update rule (default: sgd)"}, \
+    {"lr", 0, RFHE_OPT_FLOAT, "RATE", NULL, "highest rate (default: sgd 0.03, adamw 0.001)"}, \
+    {"coefficient-rate", 0, RFHE_OPT_FLOAT, "F", NULL, "times the rate for coefficients, 0 = fixed (default: 0.1)"}, \
+    {"weight-decay", 0, RFHE_OPT_FLOAT, "F", NULL, "of kernels and matrices (default: sgd 0.0005, adamw 0.02)"}, \
+    {"penalty", 0, RFHE_OPT_FLOAT, "W", NULL, "weight of the range penalty (default: 0.5)"}, \
+    {"penalty-from", 0, RFHE_OPT_FLOAT, "F", NULL, "share of the range where it begins (default: 1)"}, \
+    {"ramp", 0, RFHE_OPT_FLOAT, "EPOCHS", NULL, "from ReLU to the polynomial over so many (default: a tenth)"}, \
+    {"no-clamp", 0, RFHE_OPT_FLAG, NULL, NULL, "let training see values beyond the range"}, \
+    {"distill", 0, RFHE_OPT_FLOAT, "W", NULL, "weight of the ReLU network against the labels (default: 0.9)"}, \
+    {"temperature", 0, RFHE_OPT_FLOAT, "T", NULL, "of that comparison (default: 2)"}, \
+    {"clip", 0, RFHE_OPT_FLOAT, "NORM", NULL, "limit of the gradient's norm (default: 1)"}, \
+    {"ema", 0, RFHE_OPT_FLOAT, "DECAY", NULL, "store an average of the weights (default: none)"}, \
+    {"recalibrate", 0, RFHE_OPT_UINT, "N", NULL, "estimate BN statistics of an average from N batches (default: 50)"}, \
+    {"group-epochs", 0, RFHE_OPT_UINT, "N", NULL, "published recipes: epochs of a group (default: 20)"}, \
+    {"passes", 0, RFHE_OPT_UINT, "N", NULL, "published recipes: images shown in training at most (default: no limit)"}, \
+    {"replacement", 0, RFHE_OPT_CHOICE, "HOW", "direct|progressive", \
+     "published recipes: all activations at once, or one after the other (default: by recipe)"}, \
+    {"training", 0, RFHE_OPT_CHOICE, "HOW", "direct|progressive", \
+     "published recipes: everything, or one activation and its layers (default: by recipe)"}, \
+    {"faults", 0, RFHE_OPT_FLAG, NULL, NULL, "published recipes: with the faults of the released code"}, \
+    {"augment", 0, RFHE_OPT_TEXT, "LIST", NULL, "as for `rfhe train` (default: by data set)"}, \
+    {"val-fraction", 0, RFHE_OPT_FLOAT, "F", NULL, "training images set aside to choose by (default: 0.1)"}, \
+    {"test-data", 0, RFHE_OPT_TEXT, "SPEC", NULL, "images to measure on at the end (default: those of --data)"}, \
+    {"test-split", 0, RFHE_OPT_TEXT, "NAME", NULL, "their split, or none (default: test)"}, \
+    {"limit", 0, RFHE_OPT_UINT, "N", NULL, "train on N images only, test on as many at most"}, \
+    {"dtype", 0, RFHE_OPT_CHOICE, "TYPE", "f32|bf16", "arithmetic of training (default: f32)"}
+
+enum { RFHE_REPLACE_MAX_FORMS = 512 };
+
+/* Zero state, then cli, args, model, spec, output, recipe, form, scale, pool. */
+typedef struct rfhe_replace_job {
+    rfhe_cli *cli;
+    const rfhe_args *args;
+    const char *model, *spec, *output, *recipe, *form, *scale, *pool;
+    const char *augmentation;
+    char checkpoint[4096], *forms_text;
+    const char *forms[RFHE_REPLACE_MAX_FORMS];
+    uint32_t n_forms, batch;
+    bool dynamic, trains, wants_training, published; /* published: one of the recipes in method/progressive.h */
+    rfhe_compute compute;
+    rfhe_graph *teacher, *base, *net; /* base: with ReLUs but other pools; net: the replacement */
+    rfhe_transform transform;
+    rfhe_images calibrate, fit, select, test;
+    rfhe_profile profile;
+    rfhe_replace_report report;
+    rfhe_replace_options replace;
+    rfhe_oneshot_options oneshot;
+    rfhe_train_result trained;
+    rfhe_pa_options pa;
+    rfhe_pa_result groups;
+    rfhe_text identity;
+    rfhe_loss_sums before, tuned, after, fixed; /* fixed: dynamic training, static scale */
+    rfhe_overflow *overflow_tuned, *overflow_after;
+    size_t n_overflow;
+    uint64_t beyond_tuned, beyond_after, image_passes;
+    double penalty, seconds;
+    uint32_t pools, depth;
+} rfhe_replace_job;
+
+/* Opens everything, measures the ReLU network and collects the profile, which all replacements use. `wants_training`:
+ * some recipe will train. */
+RFHE_MUST_USE rfhe_status rfhe_replace_prepare(rfhe_replace_job *j, bool wants_training, rfhe_error *err);
+/* One replacement by j->recipe and j->form; results in tuned, after, fixed, report, image_passes ... `quick`: without
+ * counting overflows. */
+RFHE_MUST_USE rfhe_status rfhe_replace_once(rfhe_replace_job *j, bool quick, rfhe_error *err);
+/* Forgets the last replacement. */
+void rfhe_replace_forget(rfhe_replace_job *j);
+void rfhe_replace_close(rfhe_replace_job *j);
+
+static inline double rfhe_replace_top1(const rfhe_loss_sums *s)
+{
+    return s->images > 0 ? (double)s->top1 / (double)s->images : 0;
+}
+double rfhe_replace_stderr(const rfhe_loss_sums *s);
+
+#endif
