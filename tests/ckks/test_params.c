@@ -24,7 +24,8 @@ static void the_table_is_the_published_one(void **state)
     for (uint32_t k = 0; k < 6; k++) { assert_true(rfhe_security_max_log2_qp(12 + k, 128) == want[k]); }
     assert_true(rfhe_security_max_log2_qp(11, 128) == 0 && rfhe_security_max_log2_qp(18, 128) == 0);
     assert_true(rfhe_security_max_log2_qp(15, 192) == 0);
-    assert_true(rfhe_security_max_log2_sparse(15, 32, 128) == 92);
+    /* Estimated for 92 bits; a tenth of a bit is left for primes beside the powers of two. */
+    assert_true(fabs(rfhe_security_max_log2_sparse(15, 32, 128) - 92) < 0.101);
     assert_true(rfhe_security_max_log2_sparse(15, 31, 128) == 0);
 }
 
