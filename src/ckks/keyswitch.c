@@ -4,7 +4,7 @@
  * integer polynomial of size D_d / 2. The key holds, for each d, an encryption of P (Q/D_d) ((Q/D_d)^-1 mod D_d) s'
  * modulo Q P, which in residues is simply P s' on the primes of the digit and 0 elsewhere. The sum of digit times key
  * is an encryption of P c s' with an error of about D_d times the keys' error; division by P, with D_d <= P, leaves an
- * error of the size of a rounding. Source: Han, Ki 2020; Bossuat et al. 2021 (hoisting).
+ * error of the size of a rounding. Source: [HK20]; [BMTH21] (hoisting).
  *
  * Work, for l + 1 limbs, a special primes and b digits: l + 1 inverse transforms; b (l + 1 + a) - (l + 1) forward ones
  * (a digit's own rows are the input itself); base conversions; an inner product that reads 2 b (l + 1 + a) limbs of key

@@ -8,8 +8,8 @@
  *      half, automorphism), then all giants' sums of this row; babies live only as long as their row;
  *   3  per giant g != 0: the second half of its sum is divided by P, decomposed, switched, and the pair joins the total;
  *   4  the total is divided by P q once.
- * So the b rotations of the babies cost an inner product each and nothing else. Source: Bossuat, Mouchet,
- * Troncoso-Pastoriza, Hubaux 2021, section 4; the row order is ours. */
+ * So the b rotations of the babies cost an inner product each and nothing else. Source: [BMTH21], section 4;
+ * the row order is ours. */
 #include <inttypes.h>
 #include <math.h>
 #include <omp.h>
