@@ -301,14 +301,14 @@ static void random_programs_keep_in_step_with_plain_arithmetic(void **state)
                 continue;
             }
             for (size_t i = 0; i < w.slots; i++) {
-                const double complex p = CMPLX(v[a].re[i], v[a].im[i]), q = CMPLX(v[b].re[i], v[b].im[i]);
+                const double complex p = v[a].re[i] + v[a].im[i] * I, q = v[b].re[i] + v[b].im[i] * I;
                 const size_t next = (i + 1) % w.slots;
                 double complex z = 0;
                 switch (op) {
                 case 0: z = p + q; break;
                 case 1: z = p - q; break;
                 case 2: z = p * q; break;
-                case 3: z = CMPLX(v[a].re[next], v[a].im[next]); break;
+                case 3: z = v[a].re[next] + v[a].im[next] * I; break;
                 case 4: z = conj(p); break;
                 default: z = p - 0.5; break;
                 }
