@@ -19,4 +19,7 @@ function(rfhe_module_isa name isa)
   add_library(rfhe_${name}_${isa} OBJECT ${sources})
   _rfhe_objects(rfhe_${name}_${isa})
   target_compile_options(rfhe_${name}_${isa} PRIVATE ${ARGN})
+  if(RFHE_SANITIZE) # checked at every access, these unrolled loops take a compiler minutes at -O2
+    target_compile_options(rfhe_${name}_${isa} PRIVATE -O1)
+  endif()
 endfunction()

@@ -6,7 +6,6 @@ set -u
 build=${1:-build/release}
 [ $# -gt 0 ] && shift
 log=$build/tests.log
-export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-passive}" # several tests share the cores: wait without spinning
 (cd "$build" && ctest --output-on-failure -V --timeout 900 -j "$(nproc)" "$@") >"$log" 2>&1
 status=$?
 counts=$(awk '

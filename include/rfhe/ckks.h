@@ -17,7 +17,7 @@
  * An output whose storage is too small is enlarged; one made large enough at first is never reallocated.
  *
  * What is protected, and what is not: docs/wire-format.md and the notes in security.c. A decrypted result must not be
- * given to anyone but the owner of the secret key: approximate decryptions leak the key (Li, Micciancio 2021). */
+ * given to anyone but the owner of the secret key: approximate decryptions leak the key [LM21]. */
 #ifndef RFHE_CKKS_H
 #define RFHE_CKKS_H
 
@@ -357,7 +357,7 @@ RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_linear(rfhe_ct *out, const rfhe_ct *a
 /* Merges `count` = 2^b ciphertexts, of whose coefficients only those at multiples of `count` matter, into ct[0]:
  * coefficient count*i + o of the result is coefficient count*i of ct[o], everything else cancels. count - 1 key
  * switches with b keys. The numbers are kept (the factor `count` goes into the scale). All inputs: one level, one
- * scale, two parts; ct[1..] are overwritten. Source: Chen, Dai, Kim, Song 2021; Kim, Guyot 2023. */
+ * scale, two parts; ct[1..] are overwritten. Source: [CDKS21]; [KG23]. */
 RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_pack(rfhe_ct *const *ct, size_t count, rfhe_evaluator *ev,
                                                 rfhe_error *err);
 /* The keys of a packing of `count` at `level`. */

@@ -267,8 +267,11 @@ void rfhe_rescale_limbs(rfhe_evaluator *ev, uint32_t level, uint32_t halves, con
             for (uint32_t i = 0; i < level; i++) {
                 const rfhe_modulus *m = &c->m[i];
                 uint64_t *const y = ev->lift[h] + i * n;
-                k->mul_const(y, ev->acc[0] + h * n, rfhe_shoup_make(1, m->q), n, m);
-                k->add_const(y, y, rfhe_mod_neg(half % m->q, m->q), n, m);
+                const uint64_t *t = ev->acc[0] + h * n;
+                for (size_t o = 0; o < n; o += RFHE_TILE) {
+                    k->mul_const(y + o, t + o, rfhe_shoup_make(1, m->q), RFHE_TILE, m);
+                    k->add_const(y + o, y + o, rfhe_mod_neg(half % m->q, m->q), RFHE_TILE, m);
+                }
                 k->ntt_forward(y, &c->ntt[i]);
                 k->sub_scale(out[h] + i * n, in[h] + i * n, y, c->q_inv[(size_t)level * c->n_q + i], n, m);
             }
@@ -312,21 +315,19 @@ static int32_t common_factor(const rfhe_combine *f)
     return f->f[0] == 0 ? 1 : f->f[0];
 }
 
-/* One limb of the three (or two) sums, into ev->tensor. */
-static void combine_limb(void *user, uint32_t i)
+/* One tile of one limb of the three (or two) sums, into ev->tensor; `at` is the tile's first coefficient. */
+static void combine_tile(const combine_state *s, uint32_t i, size_t at, int32_t common)
 {
-    const combine_state *s = user;
     const rfhe_combine *f = s->c;
     const rfhe_ckks *c = s->ev->c;
     const rfhe_kernels *k = c->k;
     const rfhe_modulus *m = &c->m[i];
-    const size_t n = c->n, part = (size_t)c->n_q * n;
-    uint64_t *const d0 = s->ev->tensor + i * n, *const d1 = d0 + part, *const d2 = d1 + part;
-    const int32_t common = common_factor(f);
+    const size_t n = RFHE_TILE, part = (size_t)c->n_q * c->n;
+    uint64_t *const d0 = s->ev->tensor + i * c->n + at, *const d1 = d0 + part, *const d2 = d1 + part;
 
     if (f->products == 1) {
-        const uint64_t *a0 = rfhe_ct_limb(f->a[0], 0, i), *a1 = rfhe_ct_limb(f->a[0], 1, i);
-        const uint64_t *b0 = rfhe_ct_limb(f->b[0], 0, i), *b1 = rfhe_ct_limb(f->b[0], 1, i);
+        const uint64_t *a0 = rfhe_ct_limb(f->a[0], 0, i) + at, *a1 = rfhe_ct_limb(f->a[0], 1, i) + at;
+        const uint64_t *b0 = rfhe_ct_limb(f->b[0], 0, i) + at, *b1 = rfhe_ct_limb(f->b[0], 1, i) + at;
         k->mul(d0, a0, b0, n, m);
         k->mul(d2, a1, b1, n, m);
         if (f->a[0] == f->b[0]) {
@@ -341,8 +342,8 @@ static void combine_limb(void *user, uint32_t i)
         const uint32_t count = f->products;
         uint64_t *spare = rfhe_thread_scratch(s->ev) + RFHE_SCRATCH_LIMBS_AT;
         for (uint32_t j = 0; j < count; j++) {
-            x[j] = rfhe_ct_limb(f->a[j], 0, i), x[count + j] = rfhe_ct_limb(f->a[j], 1, i);
-            y[j] = rfhe_ct_limb(f->b[j], 1, i), y[count + j] = rfhe_ct_limb(f->b[j], 0, i);
+            x[j] = rfhe_ct_limb(f->a[j], 0, i) + at, x[count + j] = rfhe_ct_limb(f->a[j], 1, i) + at;
+            y[j] = rfhe_ct_limb(f->b[j], 1, i) + at, y[count + j] = rfhe_ct_limb(f->b[j], 0, i) + at;
             if (common == 0 && f->f[j] != 1 && f->f[j] != 0) {
                 const rfhe_shoup w = rfhe_shoup_make(rfhe_mod_from_i64(f->f[j], m->q), m->q);
                 k->mul_const(spare, x[j], w, n, m);
@@ -370,11 +371,20 @@ static void combine_limb(void *user, uint32_t i)
     }
     for (uint32_t j = 0; j < f->terms; j++) {
         const rfhe_shoup x = rfhe_shoup_make(s->x[j][i], m->q);
-        k->mul_add_const(d0, rfhe_ct_limb(f->t[j], 0, i), x, n, m);
-        k->mul_add_const(d1, rfhe_ct_limb(f->t[j], 1, i), x, n, m);
+        k->mul_add_const(d0, rfhe_ct_limb(f->t[j], 0, i) + at, x, n, m);
+        k->mul_add_const(d1, rfhe_ct_limb(f->t[j], 1, i) + at, x, n, m);
     }
     /* A constant polynomial has the same value everywhere. */
     if (f->y != 0) { k->add_const(d0, d0, s->y[i], n, m); }
+}
+
+/* The limb_fn of a sum. */
+static void combine_limb(void *user, uint32_t i)
+{
+    const combine_state *s = user;
+    const int32_t common = common_factor(s->c);
+
+    for (size_t at = 0; at < s->ev->c->n; at += RFHE_TILE) { combine_tile(s, i, at, common); }
 }
 
 void rfhe_combine_run(rfhe_evaluator *ev, rfhe_ct *out, const rfhe_combine *f, const rfhe_key *relin, bool rescale)

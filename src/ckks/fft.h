@@ -6,7 +6,7 @@
  * satisfy root^n = i, slot j is sum_k (c_k + i c_(k+n)) root_j^k. The powers of five make the usual even/odd recursion
  * work in place: the roots of the half-size problem are the squares, again in the order of powers of five. A stage of
  * half length h uses the h factors exp(2 pi i (5^j mod 8h) / (8h)), j < h, which do not depend on n: one table of N/2
- * numbers serves every packing. Source: Cheon, Kim, Kim, Song 2017 (HEAAN), whose fftSpecial this follows.
+ * numbers serves every packing. Source: [CKKS17]; the order of powers of five is that of its library HEAAN.
  *
  * Real and imaginary parts live in separate arrays so that plain loops vectorise. The same body is compiled once per
  * instruction set; no fused multiply-add is used, so all of them give the same bits. */

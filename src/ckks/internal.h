@@ -17,6 +17,7 @@ enum {
     RFHE_CKKS_MAX_PRIMES = RFHE_CKKS_MAX_LEVELS + RFHE_CKKS_MAX_SPECIAL,
     RFHE_CKKS_MAX_DIGITS = RFHE_CKKS_MAX_LEVELS,
     RFHE_BLOCK = 512,          /* coefficients per piece of parallel work that mixes limbs           */
+    RFHE_TILE = 1024,         /* coefficients per step of pointwise chains, so that they stay in L1       */
     RFHE_PARALLEL_FROM = 4096 /* smaller rings stay in the calling thread: a fork costs more than it gives */
 };
 

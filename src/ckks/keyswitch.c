@@ -4,7 +4,7 @@
  * integer polynomial of size D_d / 2. The key holds, for each d, an encryption of P (Q/D_d) ((Q/D_d)^-1 mod D_d) s'
  * modulo Q P, which in residues is simply P s' on the primes of the digit and 0 elsewhere. The sum of digit times key
  * is an encryption of P c s' with an error of about D_d times the keys' error; division by P, with D_d <= P, leaves an
- * error of the size of a rounding. Source: Han, Ki 2020; Bossuat et al. 2021 (hoisting).
+ * error of the size of a rounding. Source: [HK20]; [BMTH21] (hoisting).
  *
  * Work, for l + 1 limbs, a special primes and b digits: l + 1 inverse transforms; b (l + 1 + a) - (l + 1) forward ones
  * (a digit's own rows are the input itself); base conversions; an inner product that reads 2 b (l + 1 + a) limbs of key
@@ -102,9 +102,21 @@ void rfhe_inner_product(rfhe_evaluator *ev, const rfhe_key *key, uint32_t level,
                 digit[d] = x;
             }
         }
-        k->inner(acc0 + r * n, acc1 + r * n, digit, k0, k1, digits, n, false, &c->m[p]);
-        if (r <= level && add0 != NULL) { k->mul_add_const(acc0 + r * n, add0 + r * n, g->p_mod[r], n, &c->m[p]); }
-        if (r <= level && add1 != NULL) { k->mul_add_const(acc1 + r * n, add1 + r * n, g->p_mod[r], n, &c->m[p]); }
+        for (size_t o = 0; o < n; o += RFHE_TILE) {
+            uint64_t *const r0 = acc0 + r * n + o, *const r1 = acc1 + r * n + o;
+            k->inner(r0, r1, digit, k0, k1, digits, RFHE_TILE, false, &c->m[p]);
+            if (r <= level && add0 != NULL) {
+                k->mul_add_const(r0, add0 + r * n + o, g->p_mod[r], RFHE_TILE, &c->m[p]);
+            }
+            if (r <= level && add1 != NULL) {
+                k->mul_add_const(r1, add1 + r * n + o, g->p_mod[r], RFHE_TILE, &c->m[p]);
+            }
+            for (uint32_t d = 0; d < digits; d++) {
+                digit[d] += RFHE_TILE;
+                k0[d] += RFHE_TILE;
+                k1[d] += RFHE_TILE;
+            }
+        }
     }
 }
 
@@ -128,7 +140,7 @@ void rfhe_mod_down(rfhe_evaluator *ev, const rfhe_mod_down_args *a)
                 k->ntt_inverse(x, &c->ntt[b->prime[j]]);
             }
         }
-        uint64_t *const y = rfhe_thread_scratch(ev), *const v = y + RFHE_CONVERT_MAX * block;
+        uint64_t *const z = rfhe_thread_scratch(ev), *const v = z + RFHE_CONVERT_MAX * block;
 #pragma omp for schedule(dynamic) collapse(2)
         for (uint32_t h = 0; h < a->halves; h++) {
             for (size_t piece = 0; piece < blocks; piece++) {
@@ -136,9 +148,9 @@ void rfhe_mod_down(rfhe_evaluator *ev, const rfhe_mod_down_args *a)
                 for (uint32_t j = 0; j < dropped; j++) {
                     in[j] = a->acc[h] + (j < special ? level + 1 + j : level) * n + piece * block;
                 }
-                k->convert_scale(y, v, in, b->c, b->m, dropped, block);
+                k->convert_scale(z, v, in, b->c, b->m, dropped, block);
                 for (uint32_t i = 0; i < kept; i++) {
-                    k->convert_out(ev->lift[h] + i * n + piece * block, y, v, b->h + (size_t)i * dropped, b->neg[i],
+                    k->convert_out(ev->lift[h] + i * n + piece * block, z, v, b->h + (size_t)i * dropped, b->neg[i],
                                    dropped, block, &c->m[i]);
                 }
             }
@@ -150,8 +162,11 @@ void rfhe_mod_down(rfhe_evaluator *ev, const rfhe_mod_down_args *a)
                 const rfhe_shoup inv = a->rescale ? g->pq_inv[(size_t)level * c->n_q + i] : g->p_inv[i];
                 k->ntt_forward(x, &c->ntt[i]);
                 const bool moves = a->element > 1, adds = a->add[h] != NULL;
-                k->sub_scale(moves || adds ? x : out, a->acc[h] + i * n, x, inv, n, &c->m[i]);
-                if (adds) { k->add(moves ? x : out, x, a->add[h] + i * n, n, &c->m[i]); }
+                uint64_t *const y = moves ? x : out;
+                for (size_t o = 0; o < n; o += RFHE_TILE) {
+                    k->sub_scale(adds ? x + o : y + o, a->acc[h] + i * n + o, x + o, inv, RFHE_TILE, &c->m[i]);
+                    if (adds) { k->add(y + o, x + o, a->add[h] + i * n + o, RFHE_TILE, &c->m[i]); }
+                }
                 if (moves) { k->automorphism_ntt(out, x, c->log2_n, a->element, c->rev); }
             }
         }

@@ -10,6 +10,7 @@
 #include <sodium.h>
 #include <string.h>
 
+#include "arith/convert.h"
 #include "base/bytes.h"
 #include "base/mem.h"
 #include "ckks/internal.h"
@@ -247,28 +248,11 @@ static rfhe_status convert_init(rfhe_convert *b, const rfhe_ckks *c, const uint3
     b->neg = rfhe_alloc(all, sizeof(uint64_t));
     if (b->h == NULL || b->neg == NULL) { return RFHE_E_NOMEM; }
     for (uint32_t j = 0; j < count; j++) {
-        const uint64_t q = c->m[prime[j]].q;
-        uint64_t others = 1;
-        for (uint32_t i = 0; i < count; i++) {
-            if (i != j) { others = rfhe_mod_mul(others, c->m[prime[i]].q % q, q); }
-        }
         b->prime[j] = (uint8_t)prime[j];
         b->m[j] = &c->m[prime[j]];
-        b->c[j] = rfhe_shoup_make(rfhe_mod_inverse(others, q), q);
     }
-    for (uint32_t t = 0; t < all; t++) {
-        const uint64_t p = c->m[t].q, r52 = c->m[t].r52.w;
-        uint64_t product = 1;
-        for (uint32_t j = 0; j < count; j++) {
-            uint64_t others = 1;
-            for (uint32_t i = 0; i < count; i++) {
-                if (i != j) { others = rfhe_mod_mul(others, c->m[prime[i]].q % p, p); }
-            }
-            b->h[(size_t)t * count + j] = rfhe_mod_mul(others, r52, p);
-            product = rfhe_mod_mul(product, c->m[prime[j]].q % p, p);
-        }
-        b->neg[t] = rfhe_mod_mul(rfhe_mod_neg(product, p), r52, p);
-    }
+    for (uint32_t j = 0; j < count; j++) { b->c[j] = rfhe_convert_factor(b->m, count, j); }
+    for (uint32_t t = 0; t < all; t++) { b->neg[t] = rfhe_convert_row(b->h + (size_t)t * count, b->m, count, &c->m[t]); }
     return RFHE_OK;
 }
 

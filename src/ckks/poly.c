@@ -107,57 +107,6 @@ static bool has_product(const compiler *c, uint16_t reg, uint16_t level)
     return has_product(c, s->a, level) || (s->op == RFHE_POLY_ADD && has_product(c, s->b, level));
 }
 
-/* e += f * register, e at its depth. */
-static rfhe_status expand(compiler *c, node *e, uint16_t reg, double f)
-{
-    const rfhe_poly_step *s = &c->step[reg];
-    rfhe_status st = RFHE_OK;
-    uint16_t x = NONE, y = NONE;
-
-    if (c->level[reg] < e->depth && has_product(c, reg, c->level[reg])) {
-        double times = 1, rest = 0;
-        RFHE_TRY(need(c, &x, &times, &rest, reg, c->level[reg]));
-        e->y += f * rest;
-        return add_term(c, e, x, f * times);
-    }
-    switch (s->op) {
-    case RFHE_POLY_INPUT:
-        return add_term(c, e, 0, f);
-    case RFHE_POLY_MUL:
-        if (c->level[reg] == e->depth) {
-            const double whole = f / c->factor[reg];
-            if (c->is_operand[reg] && reg != e->own && whole == rint(whole) && fabs(whole) <= 4096 &&
-                e->posts < RFHE_COMBINE_MAX) {
-                double times = 1, rest = 0;
-                RFHE_TRY(need(c, &x, &times, &rest, reg, e->depth));
-                e->y += f * rest;
-                e->p[e->posts] = x;
-                e->px[e->posts++] = f * times;
-                return RFHE_OK;
-            }
-            double fx = 1, fy = 1, rx = 0, ry = 0; /* (fx x + rx) (fy y + ry) */
-            RFHE_TRY(need(c, &x, &fx, &rx, s->a, (uint16_t)(e->depth - 1)));
-            RFHE_TRY(need(c, &y, &fy, &ry, s->b, (uint16_t)(e->depth - 1)));
-            if (ry != 0) { RFHE_TRY(add_term(c, e, x, f * fx * ry)); }
-            if (rx != 0) { RFHE_TRY(add_term(c, e, y, f * fy * rx)); }
-            e->y += f * rx * ry;
-            return add_product(c, e, x, y, f * fx * fy);
-        }
-        break; /* a product of an earlier level: done above */
-    case RFHE_POLY_SCALE:
-    case RFHE_POLY_INT:
-        return expand(c, e, s->a, f * s->c);
-    case RFHE_POLY_ADD:
-        RFHE_TRY(expand(c, e, s->a, f));
-        return expand(c, e, s->b, f);
-    case RFHE_POLY_CONST:
-        e->y += f * s->c;
-        return expand(c, e, s->a, f);
-    }
-done:
-    return st;
-}
-
 /* reg = *f base + *y, constants and whole factors stripped off. */
 static uint16_t strip(const compiler *c, uint16_t reg, double *f, double *y)
 {
@@ -172,6 +121,57 @@ static uint16_t strip(const compiler *c, uint16_t reg, double *f, double *y)
         reg = c->step[reg].a;
     }
     return reg;
+}
+
+/* e += f * register, e at its depth. */
+static rfhe_status expand(compiler *c, node *e, uint16_t reg, double f)
+{
+    const rfhe_poly_step *s = &c->step[reg];
+    rfhe_status st = RFHE_OK;
+    uint16_t x = NONE, y = NONE;
+
+    double times = 1, rest = 0;
+    const uint16_t base = strip(c, reg, &times, &rest);
+    /* A product that nothing else needs is taken here, at the lower level, and shares this relinearisation. */
+    if (c->level[reg] < e->depth && has_product(c, reg, c->level[reg]) && (c->is_operand[base] || f != rint(f))) {
+        RFHE_TRY(need(c, &x, &times, &rest, reg, c->level[reg]));
+        e->y += f * rest;
+        return add_term(c, e, x, f * times);
+    }
+    switch (s->op) {
+    case RFHE_POLY_INPUT:
+        return add_term(c, e, 0, f);
+    case RFHE_POLY_MUL:
+        if (c->level[reg] == e->depth) {
+            const double whole = f / c->factor[reg];
+            if (c->is_operand[reg] && reg != e->own && whole == rint(whole) && fabs(whole) <= 4096 &&
+                e->posts < RFHE_COMBINE_MAX) {
+                RFHE_TRY(need(c, &x, &times, &rest, reg, e->depth));
+                e->y += f * rest;
+                e->p[e->posts] = x;
+                e->px[e->posts++] = f * times;
+                return RFHE_OK;
+            }
+        }
+        double fx = 1, fy = 1, rx = 0, ry = 0; /* (fx x + rx) (fy y + ry) */
+        RFHE_TRY(need(c, &x, &fx, &rx, s->a, (uint16_t)(e->depth - 1)));
+        RFHE_TRY(need(c, &y, &fy, &ry, s->b, (uint16_t)(e->depth - 1)));
+        if (ry != 0) { RFHE_TRY(add_term(c, e, x, f * fx * ry)); }
+        if (rx != 0) { RFHE_TRY(add_term(c, e, y, f * fy * rx)); }
+        e->y += f * rx * ry;
+        return add_product(c, e, x, y, f * fx * fy);
+    case RFHE_POLY_SCALE:
+    case RFHE_POLY_INT:
+        return expand(c, e, s->a, f * s->c);
+    case RFHE_POLY_ADD:
+        RFHE_TRY(expand(c, e, s->a, f));
+        return expand(c, e, s->b, f);
+    case RFHE_POLY_CONST:
+        e->y += f * s->c;
+        return expand(c, e, s->a, f);
+    }
+done:
+    return st;
 }
 
 /* What the nodes of each base hold: the factor and constant that its users want, if they agree on the factor; the first

@@ -1,7 +1,6 @@
 /* The security table. Nothing in this library decides security anywhere else.
  *
- * Dense ternary secrets: J.-P. Bossuat et al., "Security Guidelines for Implementing Homomorphic Encryption"
- * (IACR Communications in Cryptology 1(4), 2024), table for uniform ternary secrets, sigma 3.19, 128-bit classical.
+ * Dense ternary secrets: [HES24], table for uniform ternary secrets, sigma 3.19, 128-bit classical.
  * The lattice estimator gives 128.0 bits for 2^15/868 and 128.2 bits for 2^16/1747. Below 2^12 the table has 26 and 53
  * bits, which hold no useful parameters: such degrees are for tests only and never secure here.
  *

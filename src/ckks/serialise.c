@@ -71,7 +71,7 @@ rfhe_status rfhe_ckks_read(rfhe_ckks **out, const void *data, size_t size, bool 
         st = bad(err, "parameters in more than one section");
         goto done;
     }
-    RFHE_TRY(rfhe_wire_read(&r, 0, RFHE_TAG_FIELDS, &b, &length, err));
+    RFHE_TRY(rfhe_wire_read(&r, 0, RFHE_TAG_FIELDS, 0, &b, &length, err));
     if (length < 16) {
         st = bad(err, "parameters cut short");
         goto done;
@@ -164,8 +164,8 @@ rfhe_status rfhe_ct_read(rfhe_ct **out, const rfhe_ckks *c, const void *data, si
 
     RFHE_TRY(rfhe_wire_open(&r, data, size, RFHE_WIRE_CIPHERTEXT, err));
     RFHE_TRY(rfhe_wire_belongs(&r, c, err));
-    RFHE_TRY(rfhe_wire_read(&r, 0, RFHE_TAG_FIELDS, &f, &length, err));
-    RFHE_TRY(rfhe_wire_read(&r, 1, RFHE_TAG_LIMBS, &limbs, &bytes, err));
+    RFHE_TRY(rfhe_wire_read(&r, 0, RFHE_TAG_FIELDS, 0, &f, &length, err));
+    RFHE_TRY(rfhe_wire_read(&r, 1, RFHE_TAG_LIMBS, 0, &limbs, &bytes, err));
     if (r.count != 2 || length != CT_FIELDS) {
         st = bad(err, "a ciphertext of another layout");
         goto done;
@@ -179,6 +179,11 @@ rfhe_status rfhe_ct_read(rfhe_ct **out, const rfhe_ckks *c, const void *data, si
         !isfinite(bound) || bound < 0 || !isfinite(error) || error < 0 || rfhe_load_le32(f + 12) != 0 ||
         rfhe_load_le64(f + 40) != 0) {
         st = bad(err, "a ciphertext with impossible numbers");
+        goto done;
+    }
+    static const uint8_t zero[RFHE_SEED_BYTES] = {0};
+    if (seeded == 0 && memcmp(f + 48, zero, sizeof zero) != 0) {
+        st = bad(err, "a ciphertext with a seed it does not use");
         goto done;
     }
     const uint32_t stored = seeded == 1 ? 1 : parts;
@@ -248,7 +253,7 @@ rfhe_status rfhe_secret_key_parse(rfhe_secret_key **out, const rfhe_ckks *c, con
 
     RFHE_TRY(rfhe_wire_open(&r, data, size, RFHE_WIRE_SECRET_KEY, err));
     RFHE_TRY(rfhe_wire_belongs(&r, c, err));
-    RFHE_TRY(rfhe_wire_read(&r, 0, RFHE_TAG_SECRET, &packed, &bytes, err));
+    RFHE_TRY(rfhe_wire_read(&r, 0, RFHE_TAG_SECRET, 0, &packed, &bytes, err));
     if (r.count != 1 || bytes != c->n / 4) {
         st = bad(err, "a secret key of another layout");
         goto done;
@@ -327,7 +332,7 @@ rfhe_status rfhe_public_key_read(rfhe_public_key **out, const rfhe_ckks *c, cons
 
     RFHE_TRY(rfhe_wire_open(&r, data, size, RFHE_WIRE_PUBLIC_KEY, err));
     RFHE_TRY(rfhe_wire_belongs(&r, c, err));
-    RFHE_TRY(rfhe_wire_read(&r, 0, RFHE_TAG_LIMBS, &packed, &bytes, err));
+    RFHE_TRY(rfhe_wire_read(&r, 0, RFHE_TAG_LIMBS, 0, &packed, &bytes, err));
     for (uint32_t i = 0; i < c->n_q; i++) { want += packed_bytes(c, i); }
     if (r.count != 1 || bytes != want) {
         st = bad(err, "a public key of another layout");
@@ -481,7 +486,7 @@ rfhe_status rfhe_eval_keys_parse(rfhe_eval_keys **out, const rfhe_ckks *c, const
         size_t length = 0;
         rfhe_wire_size entry;
         rfhe_wire_entry(&r, i, &entry);
-        RFHE_TRY(rfhe_wire_read(&r, i, RFHE_TAG_KEY, &b, &length, err));
+        RFHE_TRY(rfhe_wire_read(&r, i, RFHE_TAG_KEY, entry.index, &b, &length, err));
         RFHE_TRY(read_key(&k->key[i], c, b, length, err));
         if (entry.index != k->key[i].element) {
             st = bad(err, "an evaluation key under another's name");

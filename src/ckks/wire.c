@@ -170,8 +170,8 @@ void rfhe_wire_entry(const rfhe_wire_reader *r, uint32_t i, rfhe_wire_size *out)
     *out = (rfhe_wire_size){.tag = rfhe_load_le32(e), .index = rfhe_load_le32(e + 4), .length = rfhe_load_le64(e + 16)};
 }
 
-rfhe_status rfhe_wire_read(const rfhe_wire_reader *r, uint32_t i, uint32_t tag, const uint8_t **data, size_t *length,
-                           rfhe_error *err)
+rfhe_status rfhe_wire_read(const rfhe_wire_reader *r, uint32_t i, uint32_t tag, uint32_t index, const uint8_t **data,
+                           size_t *length, rfhe_error *err)
 {
     uint8_t hash[RFHE_WIRE_HASH];
 
@@ -179,9 +179,9 @@ rfhe_status rfhe_wire_read(const rfhe_wire_reader *r, uint32_t i, uint32_t tag, 
     const uint8_t *e = r->data + rfhe_load_le64(r->data + 24) + (size_t)i * RFHE_WIRE_ENTRY;
     const uint8_t *bytes = r->data + rfhe_load_le64(e + 8);
     const size_t n = (size_t)rfhe_load_le64(e + 16);
-    if (rfhe_load_le32(e) != tag) {
-        return rfhe_fail(err, RFHE_E_FORMAT, "section %" PRIu32 " of the message has tag %" PRIu32 " instead of %" PRIu32,
-                         i, rfhe_load_le32(e), tag);
+    if (rfhe_load_le32(e) != tag || rfhe_load_le32(e + 4) != index) {
+        return rfhe_fail(err, RFHE_E_FORMAT, "section %" PRIu32 " of the message has tag %" PRIu32 " and index %" PRIu32
+                         " instead of %" PRIu32 " and %" PRIu32, i, rfhe_load_le32(e), rfhe_load_le32(e + 4), tag, index);
     }
     (void)crypto_generichash(hash, sizeof hash, bytes, n, NULL, 0);
     if (memcmp(hash, e + 32, sizeof hash) != 0) {

@@ -62,9 +62,9 @@ RFHE_MUST_USE rfhe_status rfhe_wire_open(rfhe_wire_reader *r, const void *data, 
                                          rfhe_error *err);
 /* Tag and index of section i; no hash is computed. */
 void rfhe_wire_entry(const rfhe_wire_reader *r, uint32_t i, rfhe_wire_size *out);
-/* The bytes of section i, verified. */
-RFHE_MUST_USE rfhe_status rfhe_wire_read(const rfhe_wire_reader *r, uint32_t i, uint32_t tag, const uint8_t **data,
-                                         size_t *length, rfhe_error *err);
+/* The bytes of section i, verified; its tag and index must be those given. */
+RFHE_MUST_USE rfhe_status rfhe_wire_read(const rfhe_wire_reader *r, uint32_t i, uint32_t tag, uint32_t index,
+                                         const uint8_t **data, size_t *length, rfhe_error *err);
 /* RFHE_E_FORMAT unless the container was made for `c`. */
 RFHE_MUST_USE rfhe_status rfhe_wire_belongs(const rfhe_wire_reader *r, const rfhe_ckks *c, rfhe_error *err);
 

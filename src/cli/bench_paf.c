@@ -6,8 +6,7 @@
 #include "base/mem.h"
 #include "base/random.h"
 #include "cli/bench.h"
-#include "rfhe/ckks.h"
-#include "rfhe/paf.h"
+#include "cli/paf_program.h"
 
 enum { COMMON_LOG2_N = 15, COMMON_DEPTH = 11, SCALE_BITS = 40 };
 
@@ -27,33 +26,6 @@ static rfhe_status op_relu(void *user)
     job *j = user;
 
     return rfhe_ct_evaluate(j->out, j->in, j->program, j->ev, NULL);
-}
-
-/* The schedule of src/paf/ as a program of src/ckks/: the same operations under other names. */
-static rfhe_status compile(rfhe_poly_program **out, const rfhe_paf *f, rfhe_error *err)
-{
-    static const rfhe_poly_op op[] = {
-        [RFHE_PAF_OP_INPUT] = RFHE_POLY_INPUT, [RFHE_PAF_OP_MUL] = RFHE_POLY_MUL,
-        [RFHE_PAF_OP_SCALE] = RFHE_POLY_SCALE, [RFHE_PAF_OP_INT] = RFHE_POLY_INT,
-        [RFHE_PAF_OP_ADD] = RFHE_POLY_ADD,     [RFHE_PAF_OP_CONST] = RFHE_POLY_CONST,
-    };
-    rfhe_status st = RFHE_OK;
-    rfhe_paf_schedule *s = rfhe_calloc(1, sizeof *s);
-    rfhe_poly_step *step = rfhe_calloc(RFHE_PAF_MAX_STEPS, sizeof *step);
-
-    if (s == NULL || step == NULL) {
-        st = rfhe_fail(err, RFHE_E_NOMEM, "no memory for a schedule");
-        goto done;
-    }
-    RFHE_TRY(rfhe_paf_schedule_relu(s, f, err));
-    for (uint32_t k = 0; k < s->n_steps; k++) {
-        step[k] = (rfhe_poly_step){op[s->step[k].op], s->step[k].a, s->step[k].b, s->step[k].c};
-    }
-    RFHE_TRY(rfhe_poly_program_from_steps(out, step, s->n_steps, s->out_scale, err));
-done:
-    rfhe_free(s);
-    rfhe_free(step);
-    return st;
 }
 
 static void finish(job *j)
@@ -79,7 +51,7 @@ static rfhe_status prepare(job *j, const rfhe_paf *f, bool is_common, uint64_t s
     rfhe_rng rng = rfhe_rng_seed(seed, 0);
     rfhe_pt *pt = NULL;
 
-    RFHE_TRY(compile(&j->program, f, err));
+    RFHE_TRY(rfhe_paf_compile(&j->program, f, err));
     const uint32_t depth = rfhe_poly_program_info(j->program).depth;
     o.depth = is_common ? COMMON_DEPTH : depth;
     o.log2_n = is_common ? COMMON_LOG2_N : 0;

@@ -116,7 +116,7 @@ static double find_reach(custom *c, const rfhe_slot *x)
     const size_t size = rfhe_elem_size(x);
     double reach = 0;
 
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (c->pieces > 1)
     for (size_t p = 0; p < c->pieces; p++) {
         const size_t end = rfhe_split(x->count, c->pieces, p + 1);
         float v[BLOCK], most = 0;
@@ -144,7 +144,7 @@ static void custom_forward(rfhe_exec *e, rfhe_step *s)
     const double reach = c->op->wants_reach != NULL && c->op->wants_reach(c->state) ? find_reach(c, x) : 0;
     c->op->begin(c->state, params, c->stamp != e->stamp, reach);
     c->stamp = e->stamp;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (c->pieces > 1)
     for (size_t p = 0; p < c->pieces; p++) {
         const size_t to = rfhe_split(units(c), c->pieces, p + 1);
         size_t at = rfhe_split(units(c), c->pieces, p), offset = 0, start = 0;
@@ -169,7 +169,7 @@ static void custom_backward(rfhe_exec *e, rfhe_step *s)
     float *dparams[MAX_INPUTS] = {NULL};
 
     memset(sums, 0, c->pieces * c->n_sums * sizeof *sums);
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (c->pieces > 1)
     for (size_t p = 0; p < c->pieces; p++) {
         const size_t to = rfhe_split(units(c), c->pieces, p + 1);
         size_t at = rfhe_split(units(c), c->pieces, p), offset = 0, start = 0;

@@ -24,7 +24,7 @@ static void clip_forward(rfhe_exec *e, rfhe_step *s)
     float low = 0, high = 0;
 
     limits(s, &low, &high);
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (pieces > 1)
     for (size_t c = 0; c < pieces; c++) {
         const size_t from = rfhe_split(x->count, pieces, c), to = rfhe_split(x->count, pieces, c + 1);
         k->relu((char *)y->data + from * size, (const char *)x->data + from * size, to - from, low,
@@ -41,7 +41,7 @@ static void clip_backward(rfhe_exec *e, rfhe_step *s)
     float low = 0, high = 0;
 
     limits(s, &low, &high);
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (pieces > 1)
     for (size_t c = 0; c < pieces; c++) {
         const size_t from = rfhe_split(x->count, pieces, c), to = rfhe_split(x->count, pieces, c + 1);
         k->relu_grad((char *)s->dx[0] + from * size, (const char *)s->dy + from * size,
@@ -266,7 +266,7 @@ static void dropout_apply(const rfhe_slot *x, void *to, const void *from, const 
     const size_t pieces = rfhe_chunks(x->count), size = rfhe_elem_size(x);
     const float factor = 1.0F / (1.0F - ratio);
 
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (pieces > 1)
     for (size_t c = 0; c < pieces; c++) {
         const size_t end = rfhe_split(x->count, pieces, c + 1);
         for (size_t at = rfhe_split(x->count, pieces, c); at < end; at += RFHE_ND_BLOCK) {
@@ -289,7 +289,7 @@ static void dropout_forward(rfhe_exec *e, rfhe_step *s)
     const double ratio = (double)s->attr.dropout.ratio;
     uint8_t *mask = s->workspace;
 
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (pieces > 1)
     for (size_t c = 0; c < pieces; c++) {
         const uint64_t stream = (e->run << 24) + ((uint64_t)(s - e->steps) << 8) + c;
         const size_t end = rfhe_split(x->count, pieces, c + 1);

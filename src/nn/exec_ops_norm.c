@@ -117,7 +117,7 @@ static void take_statistics(rfhe_exec *e, rfhe_step *s)
     kernels->load(n->k, x->data, n->channels);
     repeat(n->k, n->channels, n->period);
     memset(parts, 0, s->scratch_bytes);
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (n->chunks > 1)
     for (size_t c = 0; c < n->chunks; c++) {
         size_t from = 0, count = 0;
         float *sum = parts + c * 2 * n->period;
@@ -183,7 +183,7 @@ static void forward(rfhe_exec *e, rfhe_step *s)
     }
     repeat(n->a, n->channels, n->period);
     repeat(n->b, n->channels, n->period);
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (n->chunks > 1)
     for (size_t c = 0; c < n->chunks; c++) {
         size_t from = 0, count = 0;
         chunk_range(n, c, &from, &count);
@@ -211,7 +211,7 @@ static void backward(rfhe_exec *e, rfhe_step *s)
     memcpy(n->p, n->mean, n->channels * sizeof *n->p);
     repeat(n->p, n->channels, n->period);
     memset(parts, 0, s->scratch_bytes);
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (n->chunks > 1)
     for (size_t c = 0; c < n->chunks; c++) {
         size_t from = 0, count = 0;
         float *sum = parts + c * 2 * n->period;
@@ -238,7 +238,7 @@ static void backward(rfhe_exec *e, rfhe_step *s)
     repeat(n->p, n->channels, n->period);
     repeat(n->q, n->channels, n->period);
     repeat(r, n->channels, n->period);
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (n->chunks > 1)
     for (size_t c = 0; c < n->chunks; c++) {
         size_t from = 0, count = 0;
         chunk_range(n, c, &from, &count);

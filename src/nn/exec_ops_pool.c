@@ -150,7 +150,7 @@ static void max_forward(rfhe_exec *e, rfhe_step *s)
     const int64_t all = p->images * p->out_pixels;
     const size_t pieces = rfhe_chunks(x->count);
 
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (pieces > 1)
     for (size_t c = 0; c < pieces; c++) {
         const int64_t end = (int64_t)rfhe_split((size_t)all, pieces, c + 1);
         for (int64_t i = (int64_t)rfhe_split((size_t)all, pieces, c); i < end; i++) {
@@ -172,7 +172,7 @@ static void max_backward(rfhe_exec *e, rfhe_step *s)
     const rfhe_slot *x = rfhe_in(e, s, 0);
     const int32_t *best = s->workspace;
 
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (rfhe_chunks(x->count) > 1)
     for (int64_t image = 0; image < p->images; image++) {
         const int64_t from = image * p->in_pixels * p->channels;
         if (!s->dx_add[0]) { zero_images(x, s->dx[0], image, p); }
@@ -230,7 +230,7 @@ static void average_forward(rfhe_exec *e, rfhe_step *s)
     const int64_t all = p->images * p->out_pixels;
     const size_t pieces = rfhe_chunks(x->count);
 
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (pieces > 1)
     for (size_t c = 0; c < pieces; c++) {
         const int64_t end = (int64_t)rfhe_split((size_t)all, pieces, c + 1);
         for (int64_t i = (int64_t)rfhe_split((size_t)all, pieces, c); i < end; i++) {
@@ -245,7 +245,7 @@ static void average_backward(rfhe_exec *e, rfhe_step *s)
     const rfhe_slot *x = rfhe_in(e, s, 0);
     const size_t size = rfhe_elem_size(x);
 
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (rfhe_chunks(x->count) > 1)
     for (int64_t image = 0; image < p->images; image++) {
         char *dst = (char *)s->dx[0] + (size_t)(image * p->in_pixels * p->channels) * size;
         if (!s->dx_add[0]) { zero_images(x, s->dx[0], image, p); }

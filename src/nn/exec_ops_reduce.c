@@ -52,7 +52,7 @@ static void pixel_mean(const rfhe_slot *x, const rfhe_slot *y, float factor)
     const int64_t pixels = images * channels == 0 ? 0 : (int64_t)x->count / images / channels;
     const size_t size = rfhe_elem_size(x);
 
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (rfhe_chunks(x->count) > 1)
     for (int64_t i = 0; i < images; i++) {
         for (int64_t c = 0; c < channels; c += BLOCK) {
             const size_t m = channels - c < BLOCK ? (size_t)(channels - c) : BLOCK;
@@ -178,7 +178,7 @@ static void softmax_forward(rfhe_exec *e, rfhe_step *s)
     float *y = rfhe_out(e, s, 0)->data;
     const lines l = lines_of(in, s);
 
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (rfhe_chunks(in->count) > 1)
     for (int64_t k = 0; k < l.outer * l.inner; k++) {
         const int64_t at = k / l.inner * l.size * l.inner + k % l.inner;
         float top = -INFINITY;
@@ -201,7 +201,7 @@ static void softmax_backward(rfhe_exec *e, rfhe_step *s)
     float *dx = s->dx[0];
     const lines l = lines_of(out, s);
 
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (rfhe_chunks(out->count) > 1)
     for (int64_t k = 0; k < l.outer * l.inner; k++) {
         const int64_t at = k / l.inner * l.size * l.inner + k % l.inner;
         double dot = 0;

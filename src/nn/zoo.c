@@ -297,17 +297,17 @@ static rfhe_value_id lenet(builder *b, rfhe_value_id x, int64_t classes)
     return dense(b, "fc3", simple(b, RFHE_OP_RELU, "relu4", x), hidden2, classes);
 }
 
+/* Clothes sit where they sit: the dense layer sees the positions, an average over the map would lose them. */
 static rfhe_value_id fashion_cnn(builder *b, rfhe_value_id x, int64_t classes)
 {
     for (int i = 0; i < 3; i++) {
-        const int64_t out = scaled(b, 32 << i);
+        const int64_t out = scaled(b, i == 0 ? 32 : 64);
         x = conv(b, named("conv%d", i + 1).s, x, b->channels, out, 3, 1, 1, false);
         x = batchnorm(b, named("bn%d", i + 1).s, x);
         x = simple(b, RFHE_OP_RELU, named("relu%d", i + 1).s, x);
         if (i < 2) { x = pool(b, RFHE_OP_MAXPOOL, named("pool%d", i + 1).s, x, 2, 2, 0); }
     }
-    x = flatten(b, simple(b, RFHE_OP_GLOBALAVGPOOL, "pool", x));
-    return dense(b, "linear", x, b->channels, classes);
+    return dense(b, "linear", flatten(b, x), b->channels * b->map_height * b->map_width, classes);
 }
 
 /* --- By name --- */

@@ -6,7 +6,7 @@
  *   resnet18                              the same paper, section 4.1: 7x7 stem, 3x3 maximum, projection shortcuts
  *   vgg16                                 13 convolutions with BN; one dense layer up to 64 pixels, three above
  *   lenet                                 LeCun et al. 1998 with ReLU and maximum pooling
- *   fashion-cnn                           3 x (convolution, BN, ReLU), 2 maxima, average, dense; 32-64-128 channels:
+ *   fashion-cnn                           3 x (convolution, BN, ReLU), 2 maxima between, dense; 32-64-64 channels:
  *                                         small and shallow, for encrypted inference on 28x28 images */
 #ifndef RFHE_NN_ZOO_H
 #define RFHE_NN_ZOO_H

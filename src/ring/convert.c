@@ -2,6 +2,7 @@
  * tile so that the scaled inputs of a tile stay in the first-level cache while every target modulus reads them. */
 #include "ring/ring.h"
 
+#include "arith/convert.h"
 #include "base/mem.h"
 
 #include <assert.h>
@@ -17,17 +18,6 @@ struct rfhe_conversion {
     uint64_t *h;                             /* to.count rows of from.count: (A/q_j) * 2^52 mod p */
     uint64_t neg[RFHE_RING_MAX_PRIMES];      /* -A * 2^52 mod p, per target */
 };
-
-/* Product of the primes of b except the one at position `skip` (-1: none) modulo q. */
-static uint64_t product_mod(const rfhe_ring *ring, const rfhe_basis *b, int skip, uint64_t q)
-{
-    uint64_t r = 1;
-
-    for (uint32_t l = 0; l < b->count; l++) {
-        if ((int)l != skip) { r = rfhe_mod_mul(r, ring->mod[b->prime[l]].q % q, q); }
-    }
-    return r;
-}
 
 rfhe_status rfhe_conversion_new(rfhe_conversion **out, const rfhe_ring *ring, const rfhe_basis *from,
                                 const rfhe_basis *to, rfhe_error *err)
@@ -51,18 +41,11 @@ rfhe_status rfhe_conversion_new(rfhe_conversion **out, const rfhe_ring *ring, co
     }
     c->from = *from;
     c->to = *to;
-    for (uint32_t j = 0; j < from->count; j++) {
-        c->m[j] = &ring->mod[from->prime[j]];
-        const uint64_t q = c->m[j]->q;
-        c->c[j] = rfhe_shoup_make(rfhe_mod_inverse(product_mod(ring, from, (int)j, q), q), q);
-    }
+    for (uint32_t j = 0; j < from->count; j++) { c->m[j] = &ring->mod[from->prime[j]]; }
+    for (uint32_t j = 0; j < from->count; j++) { c->c[j] = rfhe_convert_factor(c->m, from->count, j); }
     for (uint32_t l = 0; l < to->count; l++) {
-        const rfhe_modulus *p = &ring->mod[to->prime[l]];
-        for (uint32_t j = 0; j < from->count; j++) {
-            c->h[(size_t)l * from->count + j] =
-                rfhe_mod_mul(product_mod(ring, from, (int)j, p->q), p->r52.w, p->q);
-        }
-        c->neg[l] = rfhe_mod_neg(rfhe_mod_mul(product_mod(ring, from, -1, p->q), p->r52.w, p->q), p->q);
+        uint64_t *row = c->h + (size_t)l * from->count;
+        c->neg[l] = rfhe_convert_row(row, c->m, from->count, &ring->mod[to->prime[l]]);
     }
     *out = c;
     return RFHE_OK;
@@ -170,7 +153,7 @@ rfhe_status rfhe_division_new(rfhe_division **out, const rfhe_ring *ring, const 
     RFHE_TRY(rfhe_conversion_new(&d->c, ring, drop, keep, err));
     for (uint32_t l = 0; l < keep->count; l++) {
         const uint64_t q = ring->mod[keep->prime[l]].q;
-        d->inverse[l] = rfhe_shoup_make(rfhe_mod_inverse(product_mod(ring, drop, -1, q), q), q);
+        d->inverse[l] = rfhe_shoup_make(rfhe_mod_inverse(rfhe_mod_product(d->c->m, drop->count, drop->count, q), q), q);
     }
     *out = d;
     d = NULL;

@@ -29,7 +29,7 @@ bash -eu -c '
     { echo "documents: \"$*\" completes to \"$got\", not \"$want\""; exit 1; }; }
   check version rfhe vers
   check "--json" rfhe version --j
-  check "--seconds --seed" rfhe bench --se
+  check "--seconds --set --seed" rfhe bench --se
   check "f32" rfhe bench --dtype f
   check "avx2 avx512ifma" rfhe version --isa a
   check "" rfhe docum
