@@ -13,7 +13,8 @@
 
 static const rfhe_opt options[] = {
     {"data", 'd', RFHE_OPT_TEXT, "SPEC", NULL, "images, such as cifar10:DIR (required)"},
-    {"split", 0, RFHE_OPT_TEXT, "NAME", NULL, "train, fit[:N], select[:N], val or test (default: train)"},
+    {"split", 0, RFHE_OPT_TEXT, "NAME", NULL,
+     "train, fit[:N], select[:N], val or test (default: train)"},
     {"limit", 0, RFHE_OPT_UINT, "N", NULL, "images (default: 2000)"},
     {"pool", 0, RFHE_OPT_CHOICE, "KIND", "keep|max|average",
      "look at MaxPool as it is, as a tree of comparisons, or as an average (default: keep)"},
@@ -23,7 +24,8 @@ static const rfhe_opt options[] = {
     {NULL, 0, RFHE_OPT_END, NULL, NULL, NULL},
 };
 
-static rfhe_status collect(rfhe_profile *out, const rfhe_cli *cli, const rfhe_args *args, rfhe_error *err)
+static rfhe_status collect(rfhe_profile *out, const rfhe_cli *cli, const rfhe_args *args,
+                           rfhe_error *err)
 {
     const rfhe_dataset_options some = {.limit = rfhe_args_uint(args, "limit", 2000)};
     const char *pool = rfhe_args_text(args, "pool", "keep");
@@ -38,12 +40,13 @@ static rfhe_status collect(rfhe_profile *out, const rfhe_cli *cli, const rfhe_ar
 
     RFHE_TRY(rfhe_network_open(&g, rfhe_args_at(args, 0), err));
     RFHE_TRY(rfhe_method_pools(g, mode, NULL, err));
-    RFHE_TRY(rfhe_dataset_open(&images.set, rfhe_args_text(args, "data", NULL), rfhe_args_text(args, "split", "train"),
-                               &some, err));
+    RFHE_TRY(rfhe_dataset_open(&images.set, rfhe_args_text(args, "data", NULL),
+                               rfhe_args_text(args, "split", "train"), &some, err));
     RFHE_TRY(rfhe_network_transform(&t, g, images.set, args, err));
     loading.batch = rfhe_network_batch(g, rfhe_dataset_count(images.set));
     RFHE_TRY(rfhe_images_open(&images, images.set, &t, &loading, err));
-    RFHE_TRY(rfhe_profile_collect(out, g, &images.source, 0, RFHE_COMPUTE_F32, &cli->progress, err));
+    RFHE_TRY(
+        rfhe_profile_collect(out, g, &images.source, 0, RFHE_COMPUTE_F32, &cli->progress, err));
 
 done:
     rfhe_images_close(&images);
@@ -80,7 +83,8 @@ static void write_json(rfhe_cli *cli, const rfhe_args *args, const rfhe_profile 
         rfhe_json_integer(&w, "values_per_image", (int64_t)l->per_image);
         rfhe_json_bool(&w, "is_difference", l->is_difference);
         json_histogram(&w, &l->whole);
-        rfhe_json_number(&w, "range_over_sigma", rfhe_histogram_reach(&l->whole) / rfhe_histogram_sigma(&l->whole));
+        rfhe_json_number(&w, "range_over_sigma",
+                         rfhe_histogram_reach(&l->whole) / rfhe_histogram_sigma(&l->whole));
         if (rfhe_args_has(args, "channels")) {
             rfhe_json_array(&w, "by_channel");
             for (size_t c = 0; c < l->channels; c++) {
@@ -98,19 +102,22 @@ static void write_json(rfhe_cli *cli, const rfhe_args *args, const rfhe_profile 
 
 static void write_text(rfhe_cli *cli, const rfhe_profile *p)
 {
-    rfhe_text_printf(&cli->out, "%-28s %8s %9s %9s %9s %9s %9s %8s\n", "activation", "channels", "min", "max", "mean",
-                     "sigma", "99.9 %", "range/sd");
+    rfhe_text_printf(&cli->out, "%-28s %8s %9s %9s %9s %9s %9s %8s\n", "activation", "channels",
+                     "min", "max", "mean", "sigma", "99.9 %", "range/sd");
     for (size_t i = 0; i < p->n; i++) {
         const rfhe_histogram *h = &p->layer[i].whole;
-        rfhe_text_printf(&cli->out, "%-28.28s %8zu %9.4g %9.4g %9.4g %9.4g %9.4g %8.2f\n", p->layer[i].node,
-                         p->layer[i].channels, h->min, h->max, rfhe_histogram_mean(h), rfhe_histogram_sigma(h),
-                         rfhe_histogram_abs_quantile(h, 0.999), rfhe_histogram_reach(h) / rfhe_histogram_sigma(h));
+        rfhe_text_printf(&cli->out, "%-28.28s %8zu %9.4g %9.4g %9.4g %9.4g %9.4g %8.2f\n",
+                         p->layer[i].node, p->layer[i].channels, h->min, h->max,
+                         rfhe_histogram_mean(h), rfhe_histogram_sigma(h),
+                         rfhe_histogram_abs_quantile(h, 0.999),
+                         rfhe_histogram_reach(h) / rfhe_histogram_sigma(h));
     }
     rfhe_text_printf(&cli->out, "%" PRIu64 " images, %.1f s\n", p->images, p->seconds);
 }
 
 /* One panel per activation: density on a logarithmic axis, 128 bars over the range. */
-static rfhe_status write_svg(const char *path, const rfhe_profile *p, const char *model, rfhe_error *err)
+static rfhe_status write_svg(const char *path, const rfhe_profile *p, const char *model,
+                             rfhe_error *err)
 {
     enum { BARS = 128, MERGE = RFHE_HISTOGRAM_BINS / BARS };
     rfhe_plot *plots = rfhe_calloc(p->n, sizeof *plots);
@@ -182,10 +189,11 @@ const rfhe_command rfhe_cmd_profile = {
     .name = "profile",
     .usage = "MODEL.onnx --data SPEC [options]",
     .summary = "see which values reach a network's activations",
-    .description =
-        "Runs images through the network and collects, for every ReLU (and every PAF), histograms of what reaches it. "
-        "The ratio of range to standard deviation decides how low the degree of a polynomial can be that stands in for "
-        "the ReLU: small is good.",
+    .description = "Runs images through the network and collects, for every ReLU (and every PAF), "
+                   "histograms of what reaches it. "
+                   "The ratio of range to standard deviation decides how low the degree of a "
+                   "polynomial can be that stands in for "
+                   "the ReLU: small is good.",
     .example = "rfhe profile resnet20.onnx --data cifar10:data/cifar10 --svg profile.svg",
     .options = options,
     .min_args = 1,

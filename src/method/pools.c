@@ -38,8 +38,8 @@ static rfhe_value_id greatest(tree *t, const rfhe_value_id *v, uint32_t n)
 }
 
 /* Maximum along one axis: a slice per tap, then the tree. */
-static rfhe_value_id along(tree *t, rfhe_value_id x, int64_t axis, int64_t kernel, int64_t stride, int64_t dilation,
-                           int64_t out)
+static rfhe_value_id along(tree *t, rfhe_value_id x, int64_t axis, int64_t kernel, int64_t stride,
+                           int64_t dilation, int64_t out)
 {
     rfhe_value_id tap[16] = {0};
 
@@ -59,8 +59,9 @@ static bool is_positive(const rfhe_graph *g, rfhe_value_id v)
 {
     const uint32_t p = g->values[v].producer;
 
-    return p != RFHE_NO_NODE && (g->nodes[p].op == RFHE_OP_RELU || rfhe_paf_node_is(&g->nodes[p]) ||
-                                 (g->nodes[p].op == RFHE_OP_CLIP && g->nodes[p].attr.clip.min >= 0));
+    return p != RFHE_NO_NODE &&
+           (g->nodes[p].op == RFHE_OP_RELU || rfhe_paf_node_is(&g->nodes[p]) ||
+            (g->nodes[p].op == RFHE_OP_CLIP && g->nodes[p].attr.clip.min >= 0));
 }
 
 static rfhe_status make_tree(rfhe_graph *g, uint32_t at, rfhe_error *err)
@@ -75,10 +76,12 @@ static rfhe_status make_tree(rfhe_graph *g, uint32_t at, rfhe_error *err)
 
     (void)snprintf(t.name, sizeof t.name, "%s", g->nodes[at].name);
     for (uint32_t k = 0; k < 2; k++) {
-        const int64_t need = (out.dim[2 + k] - 1) * w.stride[k] + (w.kernel[k] - 1) * w.dilation[k] + 1;
+        const int64_t need =
+            (out.dim[2 + k] - 1) * w.stride[k] + (w.kernel[k] - 1) * w.dilation[k] + 1;
         const int64_t end = need - in.dim[2 + k] - w.pad_begin[k];
         if (w.kernel[k] > 16) {
-            return rfhe_fail(err, RFHE_E_UNSUPPORTED, "node '%s' (MaxPool): a window of more than 16 is not compared",
+            return rfhe_fail(err, RFHE_E_UNSUPPORTED,
+                             "node '%s' (MaxPool): a window of more than 16 is not compared",
                              g->nodes[at].name);
         }
         pad.pad.begin[2 + k] = w.pad_begin[k];
@@ -105,7 +108,8 @@ static rfhe_status make_conv(rfhe_graph *g, uint32_t at)
 {
     rfhe_node *n = &g->nodes[at];
     const rfhe_shape in = g->values[n->inputs[0]].shape;
-    const rfhe_shape shape = {.rank = 4, .dim = {in.dim[1], 1, n->attr.window.kernel[0], n->attr.window.kernel[1]}};
+    const rfhe_shape shape = {
+        .rank = 4, .dim = {in.dim[1], 1, n->attr.window.kernel[0], n->attr.window.kernel[1]}};
     const float share = 1.0F / (float)(shape.dim[2] * shape.dim[3]);
     rfhe_tensor *w = NULL;
     rfhe_value_id v = 0, y = n->outputs[0], unread = 0;
@@ -148,8 +152,8 @@ rfhe_status rfhe_method_pools(rfhe_graph *g, rfhe_pool_mode mode, uint32_t *coun
         const bool indices = node->n_outputs > 1 && node->outputs[1] != RFHE_NO_VALUE;
         if (x->rank != 4 || indices || x->dim[1] < 1 || x->dim[2] < 1 || x->dim[3] < 1 ||
             (mode == RFHE_POOL_CONV && node->attr.window.ceil_mode)) {
-            st = rfhe_fail(err, RFHE_E_UNSUPPORTED, "node '%s' (MaxPool) is not of a kind that can be replaced",
-                           node->name);
+            st = rfhe_fail(err, RFHE_E_UNSUPPORTED,
+                           "node '%s' (MaxPool) is not of a kind that can be replaced", node->name);
             goto done;
         }
         found++;

@@ -11,7 +11,8 @@
 
 bool rfhe_method_is_activation(const rfhe_node *n)
 {
-    return n->op == RFHE_OP_RELU || rfhe_paf_node_is(n) || (n->op == RFHE_OP_CLIP && n->attr.clip.min == 0);
+    return n->op == RFHE_OP_RELU || rfhe_paf_node_is(n) ||
+           (n->op == RFHE_OP_CLIP && n->attr.clip.min == 0);
 }
 
 void rfhe_profile_clear(rfhe_profile *p)
@@ -43,8 +44,8 @@ static void watch_close(watch *w)
 }
 
 /* Names of the inputs of nodes that `wanted` likes, in the order of the network. */
-static rfhe_status watch_open(watch *w, const rfhe_graph *g, bool (*wanted)(const rfhe_node *), uint32_t batch,
-                              rfhe_compute compute, rfhe_error *err)
+static rfhe_status watch_open(watch *w, const rfhe_graph *g, bool (*wanted)(const rfhe_node *),
+                              uint32_t batch, rfhe_compute compute, rfhe_error *err)
 {
     rfhe_exec_options opt = {.batch = batch, .compute = compute};
     rfhe_status st = RFHE_OK;
@@ -63,7 +64,8 @@ static rfhe_status watch_open(watch *w, const rfhe_graph *g, bool (*wanted)(cons
         }
         image.dim[0] = 1;
         if (!rfhe_shape_count(&image, &w->per_image[w->n_keep])) {
-            return rfhe_fail(err, RFHE_E_UNSUPPORTED, "the input of '%s' has no fixed size", n->name);
+            return rfhe_fail(err, RFHE_E_UNSUPPORTED, "the input of '%s' has no fixed size",
+                             n->name);
         }
         most = w->per_image[w->n_keep] > most ? w->per_image[w->n_keep] : most;
         w->keep[w->n_keep++] = v->name;
@@ -72,7 +74,9 @@ static rfhe_status watch_open(watch *w, const rfhe_graph *g, bool (*wanted)(cons
     opt.n_keep = w->n_keep;
     RFHE_TRY(rfhe_exec_new(&w->e, g, &opt, err));
     w->buffer = rfhe_alloc(most * batch, sizeof *w->buffer);
-    if (w->buffer == NULL) { st = rfhe_fail(err, RFHE_E_NOMEM, "no memory to look at activations"); }
+    if (w->buffer == NULL) {
+        st = rfhe_fail(err, RFHE_E_NOMEM, "no memory to look at activations");
+    }
 
 done:
     return st;
@@ -81,15 +85,17 @@ done:
 typedef void see_fn(void *user, uint32_t layer, const float *x, uint32_t images);
 
 static rfhe_status watch_run(watch *w, const rfhe_batch_source *src, uint64_t images, see_fn *see,
-                             void (*after_batch)(void *user, uint32_t images), void *user, const char *what,
-                             const rfhe_progress *progress, rfhe_error *err)
+                             void (*after_batch)(void *user, uint32_t images), void *user,
+                             const char *what, const rfhe_progress *progress, rfhe_error *err)
 {
     rfhe_status st = RFHE_OK;
     uint32_t *labels = rfhe_alloc(src->batch, sizeof *labels), count = 0;
     const uint64_t total = images > 0 && images < src->images ? images : src->images;
     rfhe_shape shape = {0};
 
-    if (labels == NULL) { return rfhe_fail(err, RFHE_E_NOMEM, "no memory for %u labels", src->batch); }
+    if (labels == NULL) {
+        return rfhe_fail(err, RFHE_E_NOMEM, "no memory for %u labels", src->batch);
+    }
     float *input = rfhe_exec_input(w->e, 0, &shape);
     RFHE_TRY(src->seek(src->user, 0, 0, err));
     for (uint64_t done_images = 0; done_images < total; done_images += count) {
@@ -98,11 +104,13 @@ static rfhe_status watch_run(watch *w, const rfhe_batch_source *src, uint64_t im
         if (count > total - done_images) { count = (uint32_t)(total - done_images); }
         RFHE_TRY(rfhe_exec_forward(w->e, err));
         for (uint32_t i = 0; i < w->n_keep; i++) {
-            RFHE_TRY(rfhe_exec_read(w->e, w->keep[i], w->buffer, w->per_image[i] * src->batch, err));
+            RFHE_TRY(
+                rfhe_exec_read(w->e, w->keep[i], w->buffer, w->per_image[i] * src->batch, err));
             see(user, i, w->buffer, count);
         }
         if (after_batch != NULL) { after_batch(user, count); }
-        RFHE_TRY(rfhe_progress_report(progress, what, (double)(done_images + count), (double)total, "images", ""));
+        RFHE_TRY(rfhe_progress_report(progress, what, (double)(done_images + count), (double)total,
+                                      "images", ""));
     }
 
 done:
@@ -127,7 +135,8 @@ static void count_images(void *user, uint32_t images)
 
 static bool is_difference(const rfhe_graph *g, rfhe_value_id v)
 {
-    return g->values[v].producer != RFHE_NO_NODE && g->nodes[g->values[v].producer].op == RFHE_OP_SUB;
+    return g->values[v].producer != RFHE_NO_NODE &&
+           g->nodes[g->values[v].producer].op == RFHE_OP_SUB;
 }
 
 static rfhe_status list_layers(rfhe_profile *p, const rfhe_graph *g, const watch *w)
@@ -149,8 +158,10 @@ static rfhe_status list_layers(rfhe_profile *p, const rfhe_graph *g, const watch
     return RFHE_OK;
 }
 
-rfhe_status rfhe_profile_collect(rfhe_profile *out, const rfhe_graph *g, const rfhe_batch_source *src,
-                                 uint64_t images, rfhe_compute compute, const rfhe_progress *progress, rfhe_error *err)
+rfhe_status rfhe_profile_collect(rfhe_profile *out, const rfhe_graph *g,
+                                 const rfhe_batch_source *src, uint64_t images,
+                                 rfhe_compute compute, const rfhe_progress *progress,
+                                 rfhe_error *err)
 {
     const double start = rfhe_now();
     rfhe_profile p = {0};
@@ -165,7 +176,8 @@ rfhe_status rfhe_profile_collect(rfhe_profile *out, const rfhe_graph *g, const r
             rfhe_histogram_merge(&p.layer[i].whole, &p.layer[i].channel[c]);
         }
         if (p.layer[i].whole.bad > 0) {
-            st = rfhe_fail(err, RFHE_E_NUMERIC, "%" PRIu64 " values that reach '%s' are no finite numbers",
+            st = rfhe_fail(err, RFHE_E_NUMERIC,
+                           "%" PRIu64 " values that reach '%s' are no finite numbers",
                            p.layer[i].whole.bad, p.layer[i].node);
             goto done;
         }
@@ -175,7 +187,9 @@ rfhe_status rfhe_profile_collect(rfhe_profile *out, const rfhe_graph *g, const r
     p = (rfhe_profile){0};
 
 done:
-    if (st == RFHE_E_NOMEM) { (void)rfhe_fail(err, st, "no memory for the histograms of this network"); }
+    if (st == RFHE_E_NOMEM) {
+        (void)rfhe_fail(err, st, "no memory for the histograms of this network");
+    }
     watch_close(&w);
     rfhe_profile_clear(&p);
     return st;
@@ -228,8 +242,9 @@ static void close_batch(void *user, uint32_t images)
     }
 }
 
-rfhe_status rfhe_method_overflow(rfhe_overflow **out, size_t *n, uint64_t *images_beyond, const rfhe_graph *g,
-                                 const rfhe_batch_source *src, rfhe_compute compute, const rfhe_progress *progress,
+rfhe_status rfhe_method_overflow(rfhe_overflow **out, size_t *n, uint64_t *images_beyond,
+                                 const rfhe_graph *g, const rfhe_batch_source *src,
+                                 rfhe_compute compute, const rfhe_progress *progress,
                                  rfhe_error *err)
 {
     watch w = {0};
@@ -245,8 +260,8 @@ rfhe_status rfhe_method_overflow(rfhe_overflow **out, size_t *n, uint64_t *image
     b.outside = rfhe_calloc(w.n_keep + 1, sizeof *b.outside);
     b.any = rfhe_calloc(src->batch, sizeof *b.any);
     b.per_image = w.per_image;
-    if (b.row == NULL || b.scale == NULL || b.sets == NULL || b.channels == NULL || b.outside == NULL ||
-        b.any == NULL) {
+    if (b.row == NULL || b.scale == NULL || b.sets == NULL || b.channels == NULL ||
+        b.outside == NULL || b.any == NULL) {
         st = rfhe_fail(err, RFHE_E_NOMEM, "no memory to count overflows");
         goto done;
     }

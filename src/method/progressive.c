@@ -100,8 +100,8 @@ static bool choose(const machine *m, rfhe_param *p, uint32_t n, rfhe_pa_mode mod
     if (m->opt->train_progressively) { block_of(m, m->n.unit, &from, &to, &at); }
     for (uint32_t i = 0; i < n; i++) {
         const bool coef = p[i].kind == RFHE_PARAM_PAF;
-        const bool trained = p[i].kind != RFHE_PARAM_BN_MEAN && p[i].kind != RFHE_PARAM_BN_VARIANCE &&
-                             p[i].kind != RFHE_PARAM_FIXED;
+        const bool trained = p[i].kind != RFHE_PARAM_BN_MEAN &&
+                             p[i].kind != RFHE_PARAM_BN_VARIANCE && p[i].kind != RFHE_PARAM_FIXED;
         const rfhe_value_id v = rfhe_graph_find(m->g, p[i].name);
         bool moves = trained && mode != (coef ? RFHE_PA_BLOCK : RFHE_PA_COEFFICIENTS);
         if (m->opt->train_progressively) {
@@ -196,7 +196,8 @@ static rfhe_status group_open(group *w, const machine *m, rfhe_error *err)
     w->best = rfhe_alloc(w->count, sizeof *w->best);
     w->labels = rfhe_alloc(m->fit->batch, sizeof *w->labels);
     if (w->params == NULL || w->best == NULL || w->labels == NULL) {
-        st = rfhe_fail(err, RFHE_E_NOMEM, "no memory for the state of a training of %zu values", w->count);
+        st = rfhe_fail(err, RFHE_E_NOMEM, "no memory for the state of a training of %zu values",
+                       w->count);
         goto done;
     }
     memcpy(w->params, p, n * sizeof *p);
@@ -220,19 +221,22 @@ static rfhe_status one_epoch(group *w, machine *m, rfhe_error *err)
 
     RFHE_TRY(m->fit->seek(m->fit->user, m->n.epoch, 0, err));
     for (uint64_t s = 0; s < steps && !w->diverged; s++) {
-        RFHE_TRY(m->fit->next(m->fit->user, rfhe_exec_input(w->net, 0, NULL), w->labels, &count, err));
+        RFHE_TRY(
+            m->fit->next(m->fit->user, rfhe_exec_input(w->net, 0, NULL), w->labels, &count, err));
         RFHE_TRY(rfhe_exec_forward(w->net, err));
-        RFHE_TRY(rfhe_loss(&sums, rfhe_exec_output_grad(w->net, 0), rfhe_exec_output(w->net, 0, NULL), NULL, w->labels,
-                           count, w->classes, &plain, err));
+        RFHE_TRY(rfhe_loss(&sums, rfhe_exec_output_grad(w->net, 0),
+                           rfhe_exec_output(w->net, 0, NULL), NULL, w->labels, count, w->classes,
+                           &plain, err));
         w->diverged = !isfinite(sums.loss);
         if (w->diverged) { break; }
         RFHE_TRY(rfhe_exec_backward(w->net, err));
-        rfhe_optim_step(w->optim, rfhe_exec_values(w->net, NULL), rfhe_exec_grads(w->net), 1.0, grad_scale);
+        rfhe_optim_step(w->optim, rfhe_exec_values(w->net, NULL), rfhe_exec_grads(w->net), 1.0,
+                        grad_scale);
         rfhe_exec_weights_changed(w->net);
         m->n.images += count;
         m->n.unit_images += count;
-        (void)snprintf(note, sizeof note, "unit %" PRIu64 "/%" PRIu64 "  loss %.4f", m->n.unit + 1, m->units,
-                       sums.loss / (double)sums.images);
+        (void)snprintf(note, sizeof note, "unit %" PRIu64 "/%" PRIu64 "  loss %.4f", m->n.unit + 1,
+                       m->units, sums.loss / (double)sums.images);
         RFHE_TRY(rfhe_progress_report(m->opt->progress, "train", (double)((s + 1) * m->fit->batch),
                                       (double)m->fit->images, "images", note));
     }
@@ -243,7 +247,8 @@ done:
 }
 
 /* Epochs until the group is over; the network of the best epoch waits in w->best, the mean in w->averaged. */
-static rfhe_status run_group(group *w, machine *m, rfhe_pa_outcome *o, uint64_t epochs, rfhe_error *err)
+static rfhe_status run_group(group *w, machine *m, rfhe_pa_outcome *o, uint64_t epochs,
+                             rfhe_error *err)
 {
     rfhe_status st = RFHE_OK;
 
@@ -265,8 +270,8 @@ static rfhe_status run_group(group *w, machine *m, rfhe_pa_outcome *o, uint64_t 
     RFHE_TRY(rfhe_graph_clone(&w->averaged, m->g));
     memcpy(rfhe_exec_values(w->net, NULL), w->average.values, w->count * sizeof *w->best);
     RFHE_TRY(rfhe_exec_store(w->net, w->averaged, err));
-    RFHE_TRY(rfhe_method_recalibrate(w->averaged, m->fit, m->fit->images / m->fit->batch, m->opt->compute,
-                                     m->opt->progress, err));
+    RFHE_TRY(rfhe_method_recalibrate(w->averaged, m->fit, m->fit->images / m->fit->batch,
+                                     m->opt->compute, m->opt->progress, err));
     m->n.images += m->fit->images;
     m->n.unit_images += m->fit->images;
     RFHE_TRY(accuracy_of(m, &o->average, w->averaged, err));
@@ -280,11 +285,13 @@ static rfhe_status take_graph(machine *m, const rfhe_graph *from, rfhe_error *er
 {
     for (uint32_t v = 0; v < m->g->n_values; v++) {
         rfhe_tensor *to = m->g->values[v].constant;
-        const rfhe_value_id other = to != NULL ? rfhe_graph_find(from, m->g->values[v].name) : RFHE_NO_VALUE;
+        const rfhe_value_id other =
+            to != NULL ? rfhe_graph_find(from, m->g->values[v].name) : RFHE_NO_VALUE;
         const rfhe_tensor *t = other != RFHE_NO_VALUE ? from->values[other].constant : NULL;
         if (to == NULL || to->dtype != RFHE_F32) { continue; }
         if (t == NULL || t->count != to->count) {
-            return rfhe_fail(err, RFHE_E_ARG, "the averaged network lacks '%s'", m->g->values[v].name);
+            return rfhe_fail(err, RFHE_E_ARG, "the averaged network lacks '%s'",
+                             m->g->values[v].name);
         }
         memcpy(to->f32, t->f32, t->count * sizeof(float));
     }
@@ -341,8 +348,8 @@ static rfhe_status save(machine *m, rfhe_error *err)
 static rfhe_status replace_unit(machine *m, uint64_t unit, rfhe_error *err)
 {
     const rfhe_replace_options *o = m->replace;
-    rfhe_status st = rfhe_method_replace_one(NULL, m->g, &m->profile->layer[unit], o->forms[o->n_forms == 1 ? 0 : unit],
-                                             o, err);
+    rfhe_status st = rfhe_method_replace_one(NULL, m->g, &m->profile->layer[unit],
+                                             o->forms[o->n_forms == 1 ? 0 : unit], o, err);
 
     /* Sorting keeps the constants' order a function of the graph alone, which resuming relies on. */
     if (st == RFHE_OK) { st = rfhe_graph_tidy(m->g, err); }
@@ -362,7 +369,9 @@ static rfhe_status load(machine *m, rfhe_error *err)
     RFHE_TRY(rfhe_checkpoint_open(&c, path, err));
     const char *was = rfhe_checkpoint_find(c, "settings", &size);
     if (was == NULL || size != m->settings.size || memcmp(was, m->settings.data, size) != 0) {
-        st = rfhe_fail(err, RFHE_E_ARG, "'%s' was begun with other settings; continue with the same or remove it", path);
+        st = rfhe_fail(err, RFHE_E_ARG,
+                       "'%s' was begun with other settings; continue with the same or remove it",
+                       path);
         goto done;
     }
     RFHE_TRY(rfhe_checkpoint_read(c, "numbers", &m->n, sizeof m->n, err));
@@ -406,14 +415,16 @@ static uint64_t next_epochs(const machine *m)
     const uint64_t used = m->n.images - m->n.unit_images;
     const uint64_t left = m->opt->max_passes > used ? m->opt->max_passes - used : 0;
     const uint64_t share = left / (m->units - m->n.unit);
-    const uint64_t mine = share > m->n.unit_images ? (share - m->n.unit_images) / m->fit->images : 0;
+    const uint64_t mine =
+        share > m->n.unit_images ? (share - m->n.unit_images) / m->fit->images : 0;
     /* One pass goes to the statistics of the average. */
     return mine < 2 ? 0 : mine - 1 < whole ? mine - 1 : whole;
 }
 
 static rfhe_status tune_group(machine *m, uint64_t epochs, bool *unit_ends, rfhe_error *err)
 {
-    rfhe_pa_state s = {.mode = (rfhe_pa_mode)m->n.mode, .improved = m->n.improved != 0, .best = m->n.best};
+    rfhe_pa_state s = {
+        .mode = (rfhe_pa_mode)m->n.mode, .improved = m->n.improved != 0, .best = m->n.best};
     rfhe_pa_row row = {.unit = (uint32_t)m->n.unit, .mode = s.mode, .start = s.best};
     rfhe_pa_outcome o;
     group w = {0};
@@ -469,7 +480,8 @@ static rfhe_status run_unit(machine *m, uint64_t first_group, rfhe_error *err)
         if (ends) { break; }
         RFHE_TRY(save(m, err));
         if (m->opt->stop_after > 0 && m->n.groups - first_group >= m->opt->stop_after) {
-            st = rfhe_fail(err, RFHE_E_INTERRUPTED, "interrupted after %" PRIu64 " groups; run again to continue",
+            st = rfhe_fail(err, RFHE_E_INTERRUPTED,
+                           "interrupted after %" PRIu64 " groups; run again to continue",
                            m->n.groups);
             goto done;
         }
@@ -487,18 +499,23 @@ static void write_settings(machine *m)
     const rfhe_pa_options *o = m->opt;
     rfhe_text *s = &m->settings;
 
-    rfhe_text_printf(s, "published recipe\nprogressive=%d,%d\nalternate=%d\ndynamic=%d\nfaults=%d\n",
-                     o->replace_progressively, o->train_progressively, o->alternate, o->dynamic, o->faults);
-    rfhe_text_printf(s, "epochs=%" PRIu64 "\npasses=%" PRIu64 "\nrates=%.17g,%.17g\ndecays=%.17g,%.17g\n",
-                     o->epochs_per_group, o->max_passes, o->coef_rate, o->block_rate, o->coef_decay, o->block_decay);
-    rfhe_text_printf(s, "compute=%d\nimages=%" PRIu64 " in %" PRIu32 ", %" PRIu64 "\nactivations=%zu\n",
-                     (int)o->compute, m->fit->images, m->fit->batch, m->select->images, m->profile->n);
+    rfhe_text_printf(
+        s, "published recipe\nprogressive=%d,%d\nalternate=%d\ndynamic=%d\nfaults=%d\n",
+        o->replace_progressively, o->train_progressively, o->alternate, o->dynamic, o->faults);
+    rfhe_text_printf(
+        s, "epochs=%" PRIu64 "\npasses=%" PRIu64 "\nrates=%.17g,%.17g\ndecays=%.17g,%.17g\n",
+        o->epochs_per_group, o->max_passes, o->coef_rate, o->block_rate, o->coef_decay,
+        o->block_decay);
+    rfhe_text_printf(
+        s, "compute=%d\nimages=%" PRIu64 " in %" PRIu32 ", %" PRIu64 "\nactivations=%zu\n",
+        (int)o->compute, m->fit->images, m->fit->batch, m->select->images, m->profile->n);
     if (o->identity != NULL) { rfhe_text_add(s, o->identity); }
 }
 
 rfhe_status rfhe_method_progressive(rfhe_pa_result *out, rfhe_graph *g, const rfhe_profile *profile,
-                                    const rfhe_replace_options *replace, const rfhe_batch_source *fit,
-                                    const rfhe_batch_source *select, const rfhe_pa_options *opt, rfhe_error *err)
+                                    const rfhe_replace_options *replace,
+                                    const rfhe_batch_source *fit, const rfhe_batch_source *select,
+                                    const rfhe_pa_options *opt, rfhe_error *err)
 {
     machine m = {.opt = opt,
                  .profile = profile,
@@ -509,10 +526,12 @@ rfhe_status rfhe_method_progressive(rfhe_pa_result *out, rfhe_graph *g, const rf
                  .control = {.dynamic = opt->dynamic}};
     rfhe_status st = RFHE_OK;
 
-    if (profile->n == 0 || (replace->n_forms != 1 && replace->n_forms != profile->n) || fit->batch == 0 ||
-        fit->images == 0 || fit->images % fit->batch != 0 || select == NULL) {
-        return rfhe_fail(err, RFHE_E_ARG, "the published recipes want activations, a form for each, whole batches and "
-                                          "images to choose by");
+    if (profile->n == 0 || (replace->n_forms != 1 && replace->n_forms != profile->n) ||
+        fit->batch == 0 || fit->images == 0 || fit->images % fit->batch != 0 || select == NULL) {
+        return rfhe_fail(
+            err, RFHE_E_ARG,
+            "the published recipes want activations, a form for each, whole batches and "
+            "images to choose by");
     }
     m.units = opt->replace_progressively || opt->train_progressively ? profile->n : 1;
     write_settings(&m);

@@ -25,7 +25,11 @@ typedef struct rfhe_pa_outcome {
     double average;         /* accuracy of the mean of the weights after the epochs  */
 } rfhe_pa_outcome;
 
-typedef enum rfhe_pa_keep { RFHE_PA_KEEP_OLD = 0, RFHE_PA_KEEP_EPOCH, RFHE_PA_KEEP_AVERAGE } rfhe_pa_keep;
+typedef enum rfhe_pa_keep {
+    RFHE_PA_KEEP_OLD = 0,
+    RFHE_PA_KEEP_EPOCH,
+    RFHE_PA_KEEP_AVERAGE
+} rfhe_pa_keep;
 
 typedef struct rfhe_pa_decision {
     rfhe_pa_keep keep;
@@ -49,20 +53,28 @@ typedef struct rfhe_pa_row { /* one group */
 } rfhe_pa_row;
 
 typedef struct rfhe_pa_options {
-    bool replace_progressively; /* one activation after the other; else all at once                       */
-    bool train_progressively;   /* only the unit's coefficients and block move; else all                  */
-    bool alternate;             /* coefficients and layers in turn; else together                         */
-    bool dynamic;               /* scale = largest |x| of the batch while training and choosing           */
-    bool faults;                /* as released: loss divided by the batch once more, L2 added to the
+    bool
+        replace_progressively; /* one activation after the other; else all at once                       */
+    bool
+        train_progressively; /* only the unit's coefficients and block move; else all                  */
+    bool alternate; /* coefficients and layers in turn; else together                         */
+    bool dynamic;   /* scale = largest |x| of the batch while training and choosing           */
+    bool faults;    /* as released: loss divided by the batch once more, L2 added to the
                                  * gradient, a group that did not help is continued from all the same,
                                  * layers behind the last activation never move                           */
-    uint64_t epochs_per_group;  /* 0 = 20                                                                 */
-    uint64_t max_passes;        /* images shown at most, shared equally among units; 0 = no limit         */
-    double coef_rate, block_rate, coef_decay, block_decay; /* 0 = 1e-4, 1e-5, 0.01, 0.1                   */
+    uint64_t
+        epochs_per_group; /* 0 = 20                                                                 */
+    uint64_t
+        max_passes; /* images shown at most, shared equally among units; 0 = no limit         */
+    double coef_rate, block_rate, coef_decay,
+        block_decay; /* 0 = 1e-4, 1e-5, 0.01, 0.1                   */
     rfhe_compute compute;
-    const char *checkpoint;     /* file to continue from and write to after every group; NULL = none      */
-    const char *identity;       /* lines of further settings that a continued run must share              */
-    uint64_t stop_after;        /* groups after which this call returns as if interrupted; 0 = none       */
+    const char
+        *checkpoint; /* file to continue from and write to after every group; NULL = none      */
+    const char
+        *identity; /* lines of further settings that a continued run must share              */
+    uint64_t
+        stop_after; /* groups after which this call returns as if interrupted; 0 = none       */
     const rfhe_progress *progress;
     void (*on_group)(void *user, const rfhe_pa_row *row); /* may be NULL */
     void *user;
@@ -77,9 +89,11 @@ typedef struct rfhe_pa_result { /* free rows with rfhe_free */
 /* Replaces and trains `g` in place: `profile` and `replace` say how each activation is replaced (with or without CT).
  * `select` chooses. A dynamic scale leaves the static scales of `replace` in the network.
  * RFHE_E_INTERRUPTED, RFHE_E_ARG, RFHE_E_FORMAT as rfhe_train; RFHE_E_NUMERIC never: a group that diverges is dropped. */
-RFHE_MUST_USE rfhe_status rfhe_method_progressive(rfhe_pa_result *out, rfhe_graph *g, const rfhe_profile *profile,
-                                                  const rfhe_replace_options *replace, const rfhe_batch_source *fit,
-                                                  const rfhe_batch_source *select, const rfhe_pa_options *opt,
-                                                  rfhe_error *err);
+RFHE_MUST_USE rfhe_status rfhe_method_progressive(rfhe_pa_result *out, rfhe_graph *g,
+                                                  const rfhe_profile *profile,
+                                                  const rfhe_replace_options *replace,
+                                                  const rfhe_batch_source *fit,
+                                                  const rfhe_batch_source *select,
+                                                  const rfhe_pa_options *opt, rfhe_error *err);
 
 #endif

@@ -6,10 +6,10 @@
 
 typedef struct ramp {
     rfhe_paf_control control;
-    double epochs;             /* of the ramp */
+    double epochs; /* of the ramp */
     uint64_t steps_per_epoch;
     const rfhe_train_options *train;
-    double penalty;            /* of the epoch that ended last */
+    double penalty; /* of the epoch that ended last */
 } ramp;
 
 /* ReLU's share falls in a straight line from 1 before the first step to 0. It depends on the step alone, so a continued
@@ -19,7 +19,8 @@ static void before_step(void *user, uint64_t step)
     ramp *r = user;
     const double length = r->epochs * (double)r->steps_per_epoch;
 
-    r->control.alpha = length > 0 && (double)step < length ? 1.0 - ((double)step + 1) / (length + 1) : 0.0;
+    r->control.alpha =
+        length > 0 && (double)step < length ? 1.0 - ((double)step + 1) / (length + 1) : 0.0;
     if (step % r->steps_per_epoch == 0) {
         r->control.penalty_sum = 0;
         r->control.penalty_runs = 0;
@@ -30,13 +31,16 @@ static void on_epoch(void *user, const rfhe_train_epoch *row)
 {
     ramp *r = user;
 
-    if (r->control.penalty_runs > 0) { r->penalty = r->control.penalty_sum / (double)r->control.penalty_runs; }
+    if (r->control.penalty_runs > 0) {
+        r->penalty = r->control.penalty_sum / (double)r->control.penalty_runs;
+    }
     if (r->train->on_epoch != NULL) { r->train->on_epoch(r->train->user, row); }
 }
 
-rfhe_status rfhe_method_oneshot(rfhe_train_result *out, double *penalty, rfhe_graph *g, const rfhe_graph *teacher,
-                                const rfhe_batch_source *fit, const rfhe_batch_source *select,
-                                const rfhe_oneshot_options *opt, rfhe_error *err)
+rfhe_status rfhe_method_oneshot(rfhe_train_result *out, double *penalty, rfhe_graph *g,
+                                const rfhe_graph *teacher, const rfhe_batch_source *fit,
+                                const rfhe_batch_source *select, const rfhe_oneshot_options *opt,
+                                rfhe_error *err)
 {
     rfhe_train_options train = opt->train;
     ramp r = {.control = {.clamp = !opt->no_clamp, .penalty = opt->penalty, .range = opt->range},
@@ -58,7 +62,8 @@ rfhe_status rfhe_method_oneshot(rfhe_train_result *out, double *penalty, rfhe_gr
 }
 
 rfhe_status rfhe_method_recalibrate(rfhe_graph *g, const rfhe_batch_source *src, uint64_t batches,
-                                    rfhe_compute compute, const rfhe_progress *progress, rfhe_error *err)
+                                    rfhe_compute compute, const rfhe_progress *progress,
+                                    rfhe_error *err)
 {
     const rfhe_exec_options opt = {.batch = src->batch, .training = true, .compute = compute};
     rfhe_exec *e = NULL;

@@ -16,7 +16,8 @@ static rfhe_replace_options choose_ranges(const rfhe_replace_options *o, const r
     const uint32_t stages = rfhe_paf_degrees(p, degree);
 
     if (!(r.margin > 0)) { r.margin = o->tuning == RFHE_TUNE_NONE ? 1.1 : 1.3; }
-    if (r.sigmas == 0 && o->tuning != RFHE_TUNE_NONE && stages == 1 && p->kind != RFHE_PAF_SIGN && degree[0] <= 4) {
+    if (r.sigmas == 0 && o->tuning != RFHE_TUNE_NONE && stages == 1 && p->kind != RFHE_PAF_SIGN &&
+        degree[0] <= 4) {
         r.sigmas = degree[0] <= 2 ? 6 : 8;
     }
     return r;
@@ -35,7 +36,8 @@ static double range_of(const rfhe_histogram *h, double floor_range, const rfhe_r
 }
 
 /* Published: samples of the layer's values, with the frequencies of the histogram. */
-static rfhe_status tune_by_adam(rfhe_paf *p, const rfhe_histogram *h, double scale, uint64_t seed, rfhe_error *err)
+static rfhe_status tune_by_adam(rfhe_paf *p, const rfhe_histogram *h, double scale, uint64_t seed,
+                                rfhe_error *err)
 {
     enum { SAMPLES = 40000 };
     float *x = rfhe_alloc(SAMPLES, sizeof *x);
@@ -56,8 +58,9 @@ static rfhe_status tune_by_adam(rfhe_paf *p, const rfhe_histogram *h, double sca
     return st;
 }
 
-static rfhe_status tune(rfhe_paf *p, rfhe_paf_fit_report *report, const rfhe_histogram *h, const double *scale,
-                        size_t sets, const rfhe_replace_options *o, rfhe_error *err)
+static rfhe_status tune(rfhe_paf *p, rfhe_paf_fit_report *report, const rfhe_histogram *h,
+                        const double *scale, size_t sets, const rfhe_replace_options *o,
+                        rfhe_error *err)
 {
     const rfhe_paf_fit_options fit = {.tail = o->tail};
     rfhe_status st = RFHE_OK;
@@ -75,7 +78,8 @@ static rfhe_status tune(rfhe_paf *p, rfhe_paf_fit_report *report, const rfhe_his
             double rms = 0;
             RFHE_TRY(tune_by_adam(&p[i], &h[i], scale[i], o->seed + i, err));
             if (h[i].n == 0) { continue; }
-            RFHE_TRY(rfhe_paf_fit_error(&rms, &report[i].relative_after, &p[i], &h[i], scale[i], &fit, err));
+            RFHE_TRY(rfhe_paf_fit_error(&rms, &report[i].relative_after, &p[i], &h[i], scale[i],
+                                        &fit, err));
         }
     }
 
@@ -83,10 +87,11 @@ done:
     return st;
 }
 
-static void describe(rfhe_replace_row *row, const rfhe_profile_layer *l, const char *form, size_t sets,
-                     const double *scale, const rfhe_paf_fit_report *report)
+static void describe(rfhe_replace_row *row, const rfhe_profile_layer *l, const char *form,
+                     size_t sets, const double *scale, const rfhe_paf_fit_report *report)
 {
-    *row = (rfhe_replace_row){.channels = l->channels, .sets = sets, .scale_lo = scale[0], .scale_hi = scale[0]};
+    *row = (rfhe_replace_row){
+        .channels = l->channels, .sets = sets, .scale_lo = scale[0], .scale_hi = scale[0]};
     (void)snprintf(row->node, sizeof row->node, "%s", l->node);
     (void)snprintf(row->form, sizeof row->form, "%s", form);
     row->sigma = l->whole.n > 0 ? rfhe_histogram_sigma(&l->whole) : 0;
@@ -98,7 +103,8 @@ static void describe(rfhe_replace_row *row, const rfhe_profile_layer *l, const c
     }
 }
 
-static rfhe_status count_schedule(uint32_t *depth, uint32_t *products, const rfhe_paf *p, rfhe_error *err)
+static rfhe_status count_schedule(uint32_t *depth, uint32_t *products, const rfhe_paf *p,
+                                  rfhe_error *err)
 {
     rfhe_paf_schedule *s = rfhe_alloc(1, sizeof *s);
     rfhe_status st = RFHE_E_NOMEM;
@@ -112,8 +118,9 @@ static rfhe_status count_schedule(uint32_t *depth, uint32_t *products, const rfh
     return st;
 }
 
-rfhe_status rfhe_method_replace_one(rfhe_replace_row *row, rfhe_graph *g, const rfhe_profile_layer *l,
-                                    const char *form, const rfhe_replace_options *o, rfhe_error *err)
+rfhe_status rfhe_method_replace_one(rfhe_replace_row *row, rfhe_graph *g,
+                                    const rfhe_profile_layer *l, const char *form,
+                                    const rfhe_replace_options *o, rfhe_error *err)
 {
     const bool one = o->per_layer || o->tuning == RFHE_TUNE_NONE || o->tuning == RFHE_TUNE_ADAM;
     const size_t sets = one ? 1 : l->channels;
@@ -128,7 +135,8 @@ rfhe_status rfhe_method_replace_one(rfhe_replace_row *row, rfhe_graph *g, const 
         st = rfhe_fail(err, RFHE_E_NOMEM, "no memory to tune %zu sets of coefficients", sets);
         goto done;
     }
-    while (at < g->n_nodes && (strcmp(g->nodes[at].name, l->node) != 0 || !rfhe_method_is_activation(&g->nodes[at]))) {
+    while (at < g->n_nodes &&
+           (strcmp(g->nodes[at].name, l->node) != 0 || !rfhe_method_is_activation(&g->nodes[at]))) {
         at++;
     }
     if (at == g->n_nodes) {
@@ -158,8 +166,9 @@ done:
     return st;
 }
 
-rfhe_status rfhe_method_replace(rfhe_replace_report *out, rfhe_graph *g, const rfhe_profile *profile,
-                                const rfhe_replace_options *opt, rfhe_error *err)
+rfhe_status rfhe_method_replace(rfhe_replace_report *out, rfhe_graph *g,
+                                const rfhe_profile *profile, const rfhe_replace_options *opt,
+                                rfhe_error *err)
 {
     const double start = rfhe_now();
     rfhe_replace_report r = {.n = profile->n};
@@ -169,8 +178,10 @@ rfhe_status rfhe_method_replace(rfhe_replace_report *out, rfhe_graph *g, const r
         return rfhe_fail(err, RFHE_E_ARG, "the network has no activation that could be replaced");
     }
     if (opt->n_forms != 1 && opt->n_forms != profile->n) {
-        return rfhe_fail(err, RFHE_E_ARG, "%u forms are given, the network has %zu activations: give one, or one for each",
-                         opt->n_forms, profile->n);
+        return rfhe_fail(
+            err, RFHE_E_ARG,
+            "%u forms are given, the network has %zu activations: give one, or one for each",
+            opt->n_forms, profile->n);
     }
     r.row = rfhe_calloc(profile->n, sizeof *r.row);
     if (r.row == NULL) { return rfhe_fail(err, RFHE_E_NOMEM, "no memory for a report"); }
@@ -190,7 +201,8 @@ done:
     return st;
 }
 
-rfhe_status rfhe_method_fix_scales(rfhe_graph *g, const rfhe_profile *profile, double margin, rfhe_error *err)
+rfhe_status rfhe_method_fix_scales(rfhe_graph *g, const rfhe_profile *profile, double margin,
+                                   rfhe_error *err)
 {
     for (size_t i = 0; i < profile->n; i++) {
         const rfhe_profile_layer *l = &profile->layer[i];
@@ -201,7 +213,9 @@ rfhe_status rfhe_method_fix_scales(rfhe_graph *g, const rfhe_profile *profile, d
             const rfhe_tensor *scale = rfhe_graph_constant(g, n, 2);
             if (scale == NULL) { return rfhe_fail(err, RFHE_E_ARG, "'%s' has no scale", n->name); }
             rfhe_tensor *t = g->values[n->inputs[2]].constant;
-            for (size_t k = 0; k < t->count; k++) { t->f32[k] = (float)(reach > 0 ? margin * reach : 1.0); }
+            for (size_t k = 0; k < t->count; k++) {
+                t->f32[k] = (float)(reach > 0 ? margin * reach : 1.0);
+            }
         }
     }
     return RFHE_OK;
@@ -218,7 +232,9 @@ rfhe_status rfhe_method_depth(uint32_t *out, const rfhe_graph *g, rfhe_error *er
         if (!rfhe_paf_node_is(&g->nodes[i])) { continue; }
         st = rfhe_paf_node_get(g, &g->nodes[i], NULL, NULL, &sets, err);
         rfhe_paf *p = rfhe_calloc(sets, sizeof *p);
-        if (p == NULL) { return rfhe_fail(err, RFHE_E_NOMEM, "no memory for %zu polynomials", sets); }
+        if (p == NULL) {
+            return rfhe_fail(err, RFHE_E_NOMEM, "no memory for %zu polynomials", sets);
+        }
         if (st == RFHE_OK) { st = rfhe_paf_node_get(g, &g->nodes[i], p, NULL, &sets, err); }
         if (st == RFHE_OK) { st = count_schedule(&depth, &products, &p[0], err); }
         rfhe_free(p);

@@ -15,7 +15,9 @@ rfhe_status rfhe_graph_expand(rfhe_graph *g, rfhe_error *err)
     const uint32_t n = g->n_nodes;
 
     for (uint32_t i = 0; i < n && st == RFHE_OK; i++) {
-        if (g->nodes[i].op == RFHE_OP_CUSTOM) { st = g->nodes[i].attr.custom.op->expand(g, i, err); }
+        if (g->nodes[i].op == RFHE_OP_CUSTOM) {
+            st = g->nodes[i].attr.custom.op->expand(g, i, err);
+        }
     }
     return st == RFHE_OK ? rfhe_graph_tidy(g, err) : st;
 }

@@ -29,7 +29,8 @@ static void custom_release(rfhe_step *s)
     s->priv = NULL;
 }
 
-static void gather_params(const rfhe_exec *e, const rfhe_step *s, const float **params, size_t *counts)
+static void gather_params(const rfhe_exec *e, const rfhe_step *s, const float **params,
+                          size_t *counts)
 {
     for (uint32_t i = 1; i < s->n_in; i++) {
         const rfhe_slot *p = rfhe_in(e, s, i);
@@ -41,17 +42,20 @@ static void gather_params(const rfhe_exec *e, const rfhe_step *s, const float **
 static rfhe_status custom_prepare(rfhe_exec *e, rfhe_step *s, rfhe_error *err)
 {
     const rfhe_slot *x = rfhe_in(e, s, 0);
-    const rfhe_node node = {.op = s->op, .name = (char *)(uintptr_t)s->name, .n_inputs = s->n_in, .attr = s->attr};
+    const rfhe_node node = {
+        .op = s->op, .name = (char *)(uintptr_t)s->name, .n_inputs = s->n_in, .attr = s->attr};
     const float *params[MAX_INPUTS] = {NULL};
     size_t counts[MAX_INPUTS] = {0};
     rfhe_status st = RFHE_OK;
 
     if (s->n_in < 1 || s->n_in > MAX_INPUTS || s->n_out != 1 || x->shape.rank < 2) {
-        return rfhe_step_refuse(s, RFHE_E_UNSUPPORTED, "wants one tensor with channels and a few constants", err);
+        return rfhe_step_refuse(s, RFHE_E_UNSUPPORTED,
+                                "wants one tensor with channels and a few constants", err);
     }
     for (uint32_t i = 1; i < s->n_in; i++) {
         if (rfhe_in(e, s, i) == NULL || !rfhe_in(e, s, i)->is_param) {
-            return rfhe_step_refuse(s, RFHE_E_UNSUPPORTED, "its coefficients must be constants", err);
+            return rfhe_step_refuse(s, RFHE_E_UNSUPPORTED, "its coefficients must be constants",
+                                    err);
         }
     }
     custom *c = rfhe_calloc(1, sizeof *c);
@@ -63,8 +67,11 @@ static rfhe_status custom_prepare(rfhe_exec *e, rfhe_step *s, rfhe_error *err)
     c->outer = c->channels == 0 ? 0 : x->count / (c->channels * c->inner);
     c->pieces = rfhe_chunks(x->count);
     gather_params(e, s, params, counts);
-    const rfhe_custom_view view = {
-        .node = &node, .x = &x->shape, .params = params, .counts = counts, .training = e->opt.training};
+    const rfhe_custom_view view = {.node = &node,
+                                   .x = &x->shape,
+                                   .params = params,
+                                   .counts = counts,
+                                   .training = e->opt.training};
     RFHE_TRY(c->op->open(&c->state, &c->n_sums, &view, err));
     if (e->opt.training) {
         s->keep_in = 1;
@@ -77,14 +84,16 @@ done:
 
 /* The next block at position `at` of [from, to), which counts rows (inner == 1), else planes; `offset` counts channels of
  * a row that is longer than a block, or values of a plane that is. Returns its first element, or SIZE_MAX at the end. */
-static size_t next_block(const custom *c, rfhe_custom_block *b, size_t *at, size_t *offset, size_t to)
+static size_t next_block(const custom *c, rfhe_custom_block *b, size_t *at, size_t *offset,
+                         size_t to)
 {
     size_t start = SIZE_MAX;
 
     if (*at >= to) { return start; }
     if (c->inner == 1 && c->channels <= BLOCK) {
         const size_t rows = BLOCK / c->channels, whole = rows > 64 ? rows / 64 * 64 : rows;
-        *b = (rfhe_custom_block){.outer = to - *at < whole ? to - *at : whole, .channels = c->channels, .inner = 1};
+        *b = (rfhe_custom_block){
+            .outer = to - *at < whole ? to - *at : whole, .channels = c->channels, .inner = 1};
         start = *at * c->channels;
         *at += b->outer;
         return start;
@@ -141,7 +150,8 @@ static void custom_forward(rfhe_exec *e, rfhe_step *s)
     size_t counts[MAX_INPUTS] = {0};
 
     gather_params(e, s, params, counts);
-    const double reach = c->op->wants_reach != NULL && c->op->wants_reach(c->state) ? find_reach(c, x) : 0;
+    const double reach =
+        c->op->wants_reach != NULL && c->op->wants_reach(c->state) ? find_reach(c, x) : 0;
     c->op->begin(c->state, params, c->stamp != e->stamp, reach);
     c->stamp = e->stamp;
 #pragma omp parallel for schedule(static) if (c->pieces > 1)
@@ -197,7 +207,9 @@ static void custom_backward(rfhe_exec *e, rfhe_step *s)
     }
     for (uint32_t i = 1; i < s->n_in; i++) {
         dparams[i - 1] = s->dx[i];
-        if (s->dx[i] != NULL && !s->dx_add[i]) { memset(s->dx[i], 0, rfhe_in(e, s, i)->count * sizeof(float)); }
+        if (s->dx[i] != NULL && !s->dx_add[i]) {
+            memset(s->dx[i], 0, rfhe_in(e, s, i)->count * sizeof(float));
+        }
     }
     c->op->finish(c->state, dparams, sums);
 }

@@ -25,7 +25,8 @@ static void shape_to_words(rfhe_attr *a, const rfhe_paf *p)
 /* Zero coefficients. */
 static rfhe_paf shape_of(const rfhe_attr *a)
 {
-    rfhe_paf p = {.kind = (rfhe_paf_kind)a->custom.word[WORD_KIND], .n_stages = a->custom.word[WORD_STAGES]};
+    rfhe_paf p = {.kind = (rfhe_paf_kind)a->custom.word[WORD_KIND],
+                  .n_stages = a->custom.word[WORD_STAGES]};
 
     for (uint32_t s = 0; s < p.n_stages && s < RFHE_PAF_MAX_STAGES; s++) {
         p.n_terms[s] = a->custom.word[WORD_TERMS + s];
@@ -49,7 +50,7 @@ typedef struct state {
     rfhe_paf_control *control;
     float *scale; /* in force */
     size_t sets, n_coef;
-    double count;         /* elements of the tensor */
+    double count; /* elements of the tensor */
     float alpha, weight, range;
     bool training, clamp, was_dynamic;
 } state;
@@ -76,8 +77,8 @@ static rfhe_status paf_open(void **out, size_t *n_sums, const rfhe_custom_view *
     s->sets = v->node->n_inputs == 3 ? v->counts[1] : 0;
     s->n_coef = n_coef;
     if ((s->sets != 1 && s->sets != channels) || n_coef == 0 || v->counts[0] != s->sets * n_coef) {
-        st = rfhe_fail(err, RFHE_E_FORMAT, "node '%s' (PAF): %zu scales do not suit %zu channels", v->node->name,
-                       s->sets, channels);
+        st = rfhe_fail(err, RFHE_E_FORMAT, "node '%s' (PAF): %zu scales do not suit %zu channels",
+                       v->node->name, s->sets, channels);
         goto done;
     }
     p = rfhe_calloc(s->sets, sizeof *p);
@@ -92,8 +93,9 @@ static rfhe_status paf_open(void **out, size_t *n_sums, const rfhe_custom_view *
         coef_from(&p[i], v->params[0] + i * n_coef);
         scale[i] = (double)v->params[1][i];
     }
-    RFHE_TRY(rfhe_paf_layer_new(&s->layer, p, scale, s->sets, (rfhe_paf_layout){.channels = channels, .inner = 1},
-                                RFHE_PAF_FLOAT, err));
+    RFHE_TRY(rfhe_paf_layer_new(&s->layer, p, scale, s->sets,
+                                (rfhe_paf_layout){.channels = channels, .inner = 1}, RFHE_PAF_FLOAT,
+                                err));
     s->control = v->node->attr.custom.control;
     s->training = v->training;
     s->count = 1;
@@ -131,7 +133,9 @@ static void paf_begin(void *v, const float *const *params, bool changed, double 
         memcpy(s->scale, params[1], s->sets * sizeof *s->scale);
     }
     const bool dynamic = c != NULL && c->dynamic;
-    if (changed || dynamic || s->was_dynamic) { rfhe_paf_layer_update(s->layer, params[0], s->scale); }
+    if (changed || dynamic || s->was_dynamic) {
+        rfhe_paf_layer_update(s->layer, params[0], s->scale);
+    }
     s->was_dynamic = dynamic;
 }
 
@@ -163,7 +167,8 @@ static void clamp_all(float *y, const float *x, size_t n, float r)
     for (size_t i = 0; i < n; i++) { y[i] = x[i] > r ? r : x[i] < -r ? -r : x[i]; }
 }
 
-static void clamp_block(const state *s, float *y, const float *x, size_t n, const rfhe_custom_block *b)
+static void clamp_block(const state *s, float *y, const float *x, size_t n,
+                        const rfhe_custom_block *b)
 {
     const scales w = scales_of(s, b);
 
@@ -198,7 +203,8 @@ static void paf_forward(const void *v, float *x, const rfhe_custom_block *b)
 }
 
 /* Adds the gradient of the penalty to dx; returns the sum of squared excesses. */
-static double penalise(const state *s, float *dx, const float *x, size_t n, const rfhe_custom_block *b)
+static double penalise(const state *s, float *dx, const float *x, size_t n,
+                       const rfhe_custom_block *b)
 {
     const scales w = scales_of(s, b);
     double sum = 0;
@@ -208,13 +214,15 @@ static double penalise(const state *s, float *dx, const float *x, size_t n, cons
             const float v = x[row + i], r = w.of[i] * s->range, a = fabsf(v) / r - 1.0F;
             if (a <= 0) { continue; }
             sum += (double)a * (double)a;
-            dx[row + i] += copysignf((float)(2.0 * (double)s->weight * (double)a / ((double)r * s->count)), v);
+            dx[row + i] +=
+                copysignf((float)(2.0 * (double)s->weight * (double)a / ((double)r * s->count)), v);
         }
     }
     return sum;
 }
 
-static void paf_backward(const void *v, float *dx, double *sums, float *x, const float *dy, const rfhe_custom_block *b)
+static void paf_backward(const void *v, float *dx, double *sums, float *x, const float *dy,
+                         const rfhe_custom_block *b)
 {
     const state *s = v;
     const size_t n = b->outer * b->channels * b->inner;
@@ -227,7 +235,8 @@ static void paf_backward(const void *v, float *dx, double *sums, float *x, const
         memcpy(seen, x, n * sizeof *seen);
     }
     for (size_t i = 0; i < n; i++) { g[i] = share * dy[i]; }
-    rfhe_paf_layer_backward_part(s->layer, dx, sums, seen, g, b->outer, b->first, b->channels, b->inner);
+    rfhe_paf_layer_backward_part(s->layer, dx, sums, seen, g, b->outer, b->first, b->channels,
+                                 b->inner);
     if (s->clamp) {
         for (size_t i = 0; i < n; i++) { dx[i] = seen[i] == x[i] ? dx[i] : 0.0F; }
     }
@@ -271,8 +280,8 @@ static rfhe_status add_floats(rfhe_graph *g, rfhe_value_id *out, const char *nod
     return st;
 }
 
-rfhe_status rfhe_paf_node_set(rfhe_graph *g, uint32_t at, const char *form, const rfhe_paf *p, const double *scale,
-                              size_t sets, rfhe_error *err)
+rfhe_status rfhe_paf_node_set(rfhe_graph *g, uint32_t at, const char *form, const rfhe_paf *p,
+                              const double *scale, size_t sets, rfhe_error *err)
 {
     rfhe_status st = RFHE_OK;
     rfhe_attr attr = {.custom = {.op = &rfhe_paf_custom}};
@@ -285,7 +294,8 @@ rfhe_status rfhe_paf_node_set(rfhe_graph *g, uint32_t at, const char *form, cons
     const bool is_paf = rfhe_paf_node_is(node);
 
     if (!is_paf && node->op != RFHE_OP_RELU && node->op != RFHE_OP_CLIP) {
-        return rfhe_fail(err, RFHE_E_ARG, "node '%s' (%s) is no activation", node->name, rfhe_op_name(node->op));
+        return rfhe_fail(err, RFHE_E_ARG, "node '%s' (%s) is no activation", node->name,
+                         rfhe_op_name(node->op));
     }
     shape_to_words(&attr, p);
     (void)snprintf(attr.custom.label, sizeof attr.custom.label, "%s", form);
@@ -300,7 +310,8 @@ rfhe_status rfhe_paf_node_set(rfhe_graph *g, uint32_t at, const char *form, cons
     for (size_t i = 0; i < sets; i++) {
         RFHE_TRY(rfhe_paf_check(&p[i], err));
         if (!(scale[i] > 0 && isfinite(scale[i]))) {
-            st = rfhe_fail(err, RFHE_E_ARG, "scale %g of '%s' is not a positive number", scale[i], node->name);
+            st = rfhe_fail(err, RFHE_E_ARG, "scale %g of '%s' is not a positive number", scale[i],
+                           node->name);
             goto done;
         }
         rfhe_paf_coef_get(&p[i], row);
@@ -329,8 +340,8 @@ done:
     return st;
 }
 
-rfhe_status rfhe_paf_node_get(const rfhe_graph *g, const rfhe_node *n, rfhe_paf *p, double *scale, size_t *sets,
-                              rfhe_error *err)
+rfhe_status rfhe_paf_node_get(const rfhe_graph *g, const rfhe_node *n, rfhe_paf *p, double *scale,
+                              size_t *sets, rfhe_error *err)
 {
     const rfhe_tensor *coef = rfhe_graph_constant(g, n, 1), *s = rfhe_graph_constant(g, n, 2);
     rfhe_status st = RFHE_OK;
@@ -341,8 +352,8 @@ rfhe_status rfhe_paf_node_get(const rfhe_graph *g, const rfhe_node *n, rfhe_paf 
     const rfhe_paf shape = shape_of(&n->attr);
     const size_t n_coef = rfhe_paf_coef_count(&shape);
     if (coef->count != s->count * n_coef) {
-        return rfhe_fail(err, RFHE_E_ARG, "node '%s' has %zu coefficients for %zu sets of %zu", n->name, coef->count,
-                         s->count, n_coef);
+        return rfhe_fail(err, RFHE_E_ARG, "node '%s' has %zu coefficients for %zu sets of %zu",
+                         n->name, coef->count, s->count, n_coef);
     }
     *sets = s->count;
     for (size_t i = 0; i < s->count && p != NULL; i++) {
@@ -378,7 +389,8 @@ void rfhe_paf_rescale(rfhe_paf *p, double from, double to)
     const bool is_even = p->kind == RFHE_PAF_EVEN;
     const uint32_t n = is_even ? p->n_terms[0] - 1 : p->n_terms[0];
     rfhe_paf q = *p;
-    for (uint32_t k = 0; k < n; k++) { /* discrete cosine transform of the values at Chebyshev nodes */
+    for (uint32_t k = 0; k < n;
+         k++) { /* discrete cosine transform of the values at Chebyshev nodes */
         double sum = 0;
         for (uint32_t i = 0; i < n; i++) {
             const double angle = M_PI * (i + 0.5) / n, t = cos(angle);
@@ -431,7 +443,9 @@ static rfhe_value_id chain_op(chain *c, rfhe_op op, rfhe_value_id a, rfhe_value_
     char name[480];
 
     (void)snprintf(name, sizeof name, "%s/paf/%u", c->node, c->count++);
-    if (c->st == RFHE_OK) { c->st = rfhe_graph_add_node(c->g, &v, op, name, (rfhe_value_id[]){a, b}, 2, NULL); }
+    if (c->st == RFHE_OK) {
+        c->st = rfhe_graph_add_node(c->g, &v, op, name, (rfhe_value_id[]){a, b}, 2, NULL);
+    }
     return v;
 }
 
@@ -447,8 +461,8 @@ static void chain_end(chain *c, rfhe_op op, rfhe_value_id a, rfhe_value_id b, rf
 }
 
 /* values[i] = factor(i) * coefficient j of set i */
-static rfhe_value_id chain_coef(chain *c, const rfhe_paf *p, uint32_t stage, uint32_t j, const double *scale,
-                                double factor, float *values)
+static rfhe_value_id chain_coef(chain *c, const rfhe_paf *p, uint32_t stage, uint32_t j,
+                                const double *scale, double factor, float *values)
 {
     for (size_t i = 0; i < c->sets; i++) {
         values[i] = (float)(factor * (scale != NULL ? scale[i] : 1.0) * p[i].coef[stage][j]);
@@ -457,7 +471,8 @@ static rfhe_value_id chain_coef(chain *c, const rfhe_paf *p, uint32_t stage, uin
 }
 
 /* x (1 + P(u)) / 2: Horner in the square of each stage's input. */
-static void chain_sign(chain *c, const rfhe_paf *p, rfhe_value_id x, rfhe_value_id u, rfhe_value_id out, float *values)
+static void chain_sign(chain *c, const rfhe_paf *p, rfhe_value_id x, rfhe_value_id u,
+                       rfhe_value_id out, float *values)
 {
     rfhe_value_id y = u;
 
@@ -479,8 +494,8 @@ static void chain_sign(chain *c, const rfhe_paf *p, rfhe_value_id x, rfhe_value_
 }
 
 /* sum s c_k T_k(t) + s l u, t = 2u^2 - 1 or u, by the three-term recurrence. */
-static void chain_chebyshev(chain *c, const rfhe_paf *p, const double *scale, rfhe_value_id u, rfhe_value_id out,
-                            float *values)
+static void chain_chebyshev(chain *c, const rfhe_paf *p, const double *scale, rfhe_value_id u,
+                            rfhe_value_id out, float *values)
 {
     const bool is_even = p[0].kind == RFHE_PAF_EVEN;
     const uint32_t n = is_even ? p[0].n_terms[0] - 1 : p[0].n_terms[0];
@@ -488,7 +503,8 @@ static void chain_chebyshev(chain *c, const rfhe_paf *p, const double *scale, rf
 
     if (is_even) {
         const rfhe_value_id q = chain_op(c, RFHE_OP_MUL, u, u);
-        t = chain_op(c, RFHE_OP_ADD, chain_op(c, RFHE_OP_MUL, q, chain_number(c, 2.0F)), chain_number(c, -1.0F));
+        t = chain_op(c, RFHE_OP_ADD, chain_op(c, RFHE_OP_MUL, q, chain_number(c, 2.0F)),
+                     chain_number(c, -1.0F));
     }
     if (n > 2) { twice = chain_op(c, RFHE_OP_ADD, t, t); }
     rfhe_value_id sum = chain_coef(c, p, 0, 0, scale, 1.0, values);
@@ -497,12 +513,14 @@ static void chain_chebyshev(chain *c, const rfhe_paf *p, const double *scale, rf
             now = t;
         } else {
             const rfhe_value_id product = chain_op(c, RFHE_OP_MUL, twice, now);
-            const rfhe_value_id next = k == 2 ? chain_op(c, RFHE_OP_ADD, product, chain_number(c, -1.0F))
-                                              : chain_op(c, RFHE_OP_SUB, product, before);
+            const rfhe_value_id next =
+                k == 2 ? chain_op(c, RFHE_OP_ADD, product, chain_number(c, -1.0F))
+                       : chain_op(c, RFHE_OP_SUB, product, before);
             before = now;
             now = next;
         }
-        const rfhe_value_id term = chain_op(c, RFHE_OP_MUL, now, chain_coef(c, p, 0, k, scale, 1.0, values));
+        const rfhe_value_id term =
+            chain_op(c, RFHE_OP_MUL, now, chain_coef(c, p, 0, k, scale, 1.0, values));
         if (k + 1 == n && !is_even) {
             chain_end(c, RFHE_OP_ADD, term, sum, out);
             return;
@@ -510,7 +528,8 @@ static void chain_chebyshev(chain *c, const rfhe_paf *p, const double *scale, rf
         sum = chain_op(c, RFHE_OP_ADD, term, sum);
     }
     const rfhe_value_id line =
-        chain_op(c, RFHE_OP_MUL, u, chain_coef(c, p, 0, is_even ? n : 0, scale, is_even ? 1.0 : 0.0, values));
+        chain_op(c, RFHE_OP_MUL, u,
+                 chain_coef(c, p, 0, is_even ? n : 0, scale, is_even ? 1.0 : 0.0, values));
     chain_end(c, RFHE_OP_ADD, line, sum, out);
 }
 
@@ -530,7 +549,9 @@ static void write_record(rfhe_text *out, const rfhe_graph *g, const rfhe_node *n
     rfhe_json_string(&j, "form", rfhe_paf_node_form(n));
     rfhe_json_string(&j, "kind", kinds[p->kind]);
     rfhe_json_array(&j, "terms");
-    for (uint32_t s = 0; s < p->n_stages; s++) { rfhe_json_integer(&j, NULL, (int64_t)p->n_terms[s]); }
+    for (uint32_t s = 0; s < p->n_stages; s++) {
+        rfhe_json_integer(&j, NULL, (int64_t)p->n_terms[s]);
+    }
     rfhe_json_end_array(&j);
     rfhe_json_array(&j, "scale");
     for (size_t i = 0; i < sets; i++) { rfhe_json_number(&j, NULL, scale[i]); }
@@ -546,14 +567,16 @@ static void write_record(rfhe_text *out, const rfhe_graph *g, const rfhe_node *n
     rfhe_json_end_object(&j);
 }
 
-static rfhe_status store_record(rfhe_graph *g, const rfhe_node *n, const rfhe_paf *p, const double *scale, size_t sets,
-                                rfhe_value_id output)
+static rfhe_status store_record(rfhe_graph *g, const rfhe_node *n, const rfhe_paf *p,
+                                const double *scale, size_t sets, rfhe_value_id output)
 {
     rfhe_text text = {0};
     char key[32];
     unsigned index = 0;
 
-    do { (void)snprintf(key, sizeof key, "rfhe.paf.%u", index++); } while (rfhe_graph_meta(g, key) != NULL);
+    do {
+        (void)snprintf(key, sizeof key, "rfhe.paf.%u", index++);
+    } while (rfhe_graph_meta(g, key) != NULL);
     write_record(&text, g, n, p, scale, sets, output);
     rfhe_status st = rfhe_text_status(&text);
     if (st == RFHE_OK) { st = rfhe_graph_set_meta(g, key, text.data); }
@@ -675,18 +698,22 @@ static rfhe_status read_record(record *r, const json_t *root, const char *key, r
     r->output = json_string_value(json_object_get(root, "output"));
     r->form = json_string_value(json_object_get(root, "form"));
     r->sets = json_array_size(scale);
-    ok = ok && r->node != NULL && r->input != NULL && r->output != NULL && r->form != NULL && r->sets >= 1 &&
-         json_array_size(coef) == r->sets;
+    ok = ok && r->node != NULL && r->input != NULL && r->output != NULL && r->form != NULL &&
+         r->sets >= 1 && json_array_size(coef) == r->sets;
     if (ok) {
         r->p = rfhe_calloc(r->sets, sizeof *r->p);
         r->scale = rfhe_calloc(r->sets, sizeof *r->scale);
-        if (r->p == NULL || r->scale == NULL) { return rfhe_fail(err, RFHE_E_NOMEM, "no memory to read '%s'", key); }
+        if (r->p == NULL || r->scale == NULL) {
+            return rfhe_fail(err, RFHE_E_NOMEM, "no memory to read '%s'", key);
+        }
     }
     for (size_t i = 0; ok && i < r->sets; i++) {
         r->scale[i] = json_number_value(json_array_get(scale, i));
-        ok = r->scale[i] > 0 && isfinite(r->scale[i]) && read_set(&r->p[i], &shape, json_array_get(coef, i));
+        ok = r->scale[i] > 0 && isfinite(r->scale[i]) &&
+             read_set(&r->p[i], &shape, json_array_get(coef, i));
     }
-    return ok ? RFHE_OK : rfhe_fail(err, RFHE_E_FORMAT, "the metadata '%s' does not describe a PAF", key);
+    return ok ? RFHE_OK
+              : rfhe_fail(err, RFHE_E_FORMAT, "the metadata '%s' does not describe a PAF", key);
 }
 
 static const rfhe_node *node_named(const rfhe_graph *g, const char *name)
@@ -701,10 +728,13 @@ static bool same_value(const rfhe_graph *a, rfhe_value_id i, const rfhe_graph *b
 {
     const rfhe_value *x = &a->values[i], *y = &b->values[k];
 
-    if (strcmp(x->name, y->name) != 0 || (x->constant == NULL) != (y->constant == NULL)) { return false; }
-    return x->constant == NULL || (x->constant->dtype == RFHE_F32 && y->constant->dtype == RFHE_F32 &&
-                                   rfhe_shape_equal(&x->constant->shape, &y->constant->shape) &&
-                                   memcmp(x->constant->f32, y->constant->f32, x->constant->count * sizeof(float)) == 0);
+    if (strcmp(x->name, y->name) != 0 || (x->constant == NULL) != (y->constant == NULL)) {
+        return false;
+    }
+    return x->constant == NULL ||
+           (x->constant->dtype == RFHE_F32 && y->constant->dtype == RFHE_F32 &&
+            rfhe_shape_equal(&x->constant->shape, &y->constant->shape) &&
+            memcmp(x->constant->f32, y->constant->f32, x->constant->count * sizeof(float)) == 0);
 }
 
 /* Whether `g` holds every node of `fresh` with the same operator, operands and constants. */
@@ -712,12 +742,13 @@ static bool contains(const rfhe_graph *g, const rfhe_graph *fresh)
 {
     for (uint32_t i = 0; i < fresh->n_nodes; i++) {
         const rfhe_node *want = &fresh->nodes[i], *have = node_named(g, want->name);
-        if (have == NULL || have->op != want->op || have->n_inputs != want->n_inputs || have->n_outputs != 1 ||
-            !same_value(g, have->outputs[0], fresh, want->outputs[0])) {
+        if (have == NULL || have->op != want->op || have->n_inputs != want->n_inputs ||
+            have->n_outputs != 1 || !same_value(g, have->outputs[0], fresh, want->outputs[0])) {
             return false;
         }
         for (uint32_t k = 0; k < want->n_inputs; k++) {
-            if (have->inputs[k] == RFHE_NO_VALUE || !same_value(g, have->inputs[k], fresh, want->inputs[k])) {
+            if (have->inputs[k] == RFHE_NO_VALUE ||
+                !same_value(g, have->inputs[k], fresh, want->inputs[k])) {
                 return false;
             }
         }
@@ -726,7 +757,8 @@ static bool contains(const rfhe_graph *g, const rfhe_graph *fresh)
 }
 
 /* One activation of its own: input, Relu under the node's name, output, turned into the PAF of the record. */
-static rfhe_status lone_activation(rfhe_graph **out, const record *r, const rfhe_shape *shape, rfhe_error *err)
+static rfhe_status lone_activation(rfhe_graph **out, const record *r, const rfhe_shape *shape,
+                                   rfhe_error *err)
 {
     rfhe_graph *g = NULL;
     rfhe_value_id x = 0, y = 0;

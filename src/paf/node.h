@@ -15,13 +15,19 @@ extern const rfhe_custom_op rfhe_paf_custom;
 /* What training changes about the PAFs of a network from outside; shared by its nodes, read at every run. Zero state:
  * the plain polynomial. Only executors made for training look at alpha, clamp and penalty. */
 typedef struct rfhe_paf_control {
-    double alpha;   /* y = alpha relu(x) + (1 - alpha) paf(x)                                              */
-    bool clamp;     /* the polynomial sees x clamped to [-scale, scale]; no gradient passes beyond          */
-    double penalty; /* w: adds w mean(max(0, |x| / (range scale) - 1)^2) of every activation to the loss   */
-    double range;   /* 0 = 1 */
-    bool dynamic;   /* the scale is the largest |x| of the batch; in evaluation too                         */
-    double penalty_sum;    /* out: the means above, without w, added up over activations and steps          */
-    uint64_t penalty_runs; /* out: activations times steps                                                  */
+    double
+        alpha; /* y = alpha relu(x) + (1 - alpha) paf(x)                                              */
+    bool
+        clamp; /* the polynomial sees x clamped to [-scale, scale]; no gradient passes beyond          */
+    double
+        penalty; /* w: adds w mean(max(0, |x| / (range scale) - 1)^2) of every activation to the loss   */
+    double range; /* 0 = 1 */
+    bool
+        dynamic; /* the scale is the largest |x| of the batch; in evaluation too                         */
+    double
+        penalty_sum; /* out: the means above, without w, added up over activations and steps          */
+    uint64_t
+        penalty_runs; /* out: activations times steps                                                  */
 } rfhe_paf_control;
 
 static inline bool rfhe_paf_node_is(const rfhe_node *n)
@@ -31,8 +37,9 @@ static inline bool rfhe_paf_node_is(const rfhe_node *n)
 
 /* Turns node `at` (Relu, Clip or a PAF, one output) into the PAF p[sets] with scale[sets], all p of one shape. `form` is
  * the name for reports. RFHE_E_ARG, RFHE_E_NOMEM. */
-RFHE_MUST_USE rfhe_status rfhe_paf_node_set(rfhe_graph *g, uint32_t at, const char *form, const rfhe_paf *p,
-                                            const double *scale, size_t sets, rfhe_error *err);
+RFHE_MUST_USE rfhe_status rfhe_paf_node_set(rfhe_graph *g, uint32_t at, const char *form,
+                                            const rfhe_paf *p, const double *scale, size_t sets,
+                                            rfhe_error *err);
 /* Reads it back: *sets, and if p and scale are not NULL their values. RFHE_E_ARG when it is not a sound PAF node. */
 RFHE_MUST_USE rfhe_status rfhe_paf_node_get(const rfhe_graph *g, const rfhe_node *n, rfhe_paf *p,
                                             double *scale, size_t *sets, rfhe_error *err);

@@ -20,7 +20,8 @@ typedef struct made_up {
     uint64_t seed, epoch, position, images;
 } made_up;
 
-static rfhe_status next(void *user, float *images, uint32_t *labels, uint32_t *count, rfhe_error *err)
+static rfhe_status next(void *user, float *images, uint32_t *labels, uint32_t *count,
+                        rfhe_error *err)
 {
     made_up *m = user;
 
@@ -31,7 +32,8 @@ static rfhe_status next(void *user, float *images, uint32_t *labels, uint32_t *c
         labels[i] = (uint32_t)((m->position + i) % CLASSES);
         for (size_t p = 0; p < SIDE * SIDE; p++) {
             const size_t quadrant = p / SIDE / (SIDE / 2) * 2 + p % SIDE / (SIDE / 2);
-            images[i * SIDE * SIDE + p] = (float)(0.7 * rfhe_rng_normal(&r) + (quadrant == labels[i] ? 1.0 : 0.0));
+            images[i * SIDE * SIDE + p] =
+                (float)(0.7 * rfhe_rng_normal(&r) + (quadrant == labels[i] ? 1.0 : 0.0));
         }
     }
     m->position += *count;
@@ -52,8 +54,10 @@ static rfhe_status seek(void *user, uint64_t epoch, uint64_t position, rfhe_erro
     return RFHE_OK;
 }
 
-static made_up fit_images = {.seed = 1000, .images = 128}, select_images = {.seed = 9000, .images = 100};
-static const rfhe_batch_source fit = {.next = next, .seek = seek, .user = &fit_images, .images = 128, .batch = BATCH};
+static made_up fit_images = {.seed = 1000, .images = 128},
+               select_images = {.seed = 9000, .images = 100};
+static const rfhe_batch_source fit = {
+    .next = next, .seek = seek, .user = &fit_images, .images = 128, .batch = BATCH};
 static const rfhe_batch_source chosen = {
     .next = next, .seek = seek, .user = &select_images, .images = 100, .batch = BATCH};
 
@@ -68,8 +72,12 @@ static rfhe_graph *trained;
 
 static int train_it(void **state)
 {
-    const rfhe_zoo_options zoo = {
-        .width = 0.25, .channels = 1, .image_height = SIDE, .image_width = SIDE, .classes = CLASSES, .seed = 3};
+    const rfhe_zoo_options zoo = {.width = 0.25,
+                                  .channels = 1,
+                                  .image_height = SIDE,
+                                  .image_width = SIDE,
+                                  .classes = CLASSES,
+                                  .seed = 3};
     rfhe_train_options o = {.epochs = 6, .rate = 0.05, .optim = {.momentum = 0.9}};
     rfhe_train_result r = {0};
     rfhe_error err = {0};
@@ -109,7 +117,9 @@ static double accuracy(const rfhe_graph *g, float *logits)
 
     ok(rfhe_exec_new(&e, g, &o, &err), &err);
     ok(rfhe_evaluate(&sums, e, &chosen, NULL, &err), &err);
-    if (logits != NULL) { memcpy(logits, rfhe_exec_output(e, 0, NULL), BATCH * CLASSES * sizeof *logits); }
+    if (logits != NULL) {
+        memcpy(logits, rfhe_exec_output(e, 0, NULL), BATCH * CLASSES * sizeof *logits);
+    }
     rfhe_exec_free(e);
     return (double)sums.top1 / (double)sums.images;
 }
@@ -137,45 +147,94 @@ static void decisions_follow_the_published_rules(void **state)
         bool ends;
     } cases[] = {
         {"a late best epoch stays in its mode",
-         {RFHE_PA_COEFFICIENTS, false, 0.5}, {0.6, 15, 20, 0.55}, true, RFHE_PA_KEEP_EPOCH,
-         {RFHE_PA_COEFFICIENTS, true, 0.6}, false},
+         {RFHE_PA_COEFFICIENTS, false, 0.5},
+         {0.6, 15, 20, 0.55},
+         true,
+         RFHE_PA_KEEP_EPOCH,
+         {RFHE_PA_COEFFICIENTS, true, 0.6},
+         false},
         {"an early best epoch changes the mode",
-         {RFHE_PA_COEFFICIENTS, false, 0.5}, {0.6, 9, 20, 0.55}, true, RFHE_PA_KEEP_EPOCH,
-         {RFHE_PA_BLOCK, false, 0.6}, false},
+         {RFHE_PA_COEFFICIENTS, false, 0.5},
+         {0.6, 9, 20, 0.55},
+         true,
+         RFHE_PA_KEEP_EPOCH,
+         {RFHE_PA_BLOCK, false, 0.6},
+         false},
         {"the first epoch of the second half does not",
-         {RFHE_PA_BLOCK, true, 0.5}, {0.6, 10, 20, 0.55}, true, RFHE_PA_KEEP_EPOCH,
-         {RFHE_PA_BLOCK, true, 0.6}, false},
+         {RFHE_PA_BLOCK, true, 0.5},
+         {0.6, 10, 20, 0.55},
+         true,
+         RFHE_PA_KEEP_EPOCH,
+         {RFHE_PA_BLOCK, true, 0.6},
+         false},
         {"an equal average wins and stays",
-         {RFHE_PA_BLOCK, false, 0.5}, {0.6, 0, 20, 0.6}, true, RFHE_PA_KEEP_AVERAGE,
-         {RFHE_PA_BLOCK, true, 0.6}, false},
+         {RFHE_PA_BLOCK, false, 0.5},
+         {0.6, 0, 20, 0.6},
+         true,
+         RFHE_PA_KEEP_AVERAGE,
+         {RFHE_PA_BLOCK, true, 0.6},
+         false},
         {"nothing better changes the mode once",
-         {RFHE_PA_COEFFICIENTS, true, 0.5}, {0.5, 3, 20, 0.4}, true, RFHE_PA_KEEP_OLD,
-         {RFHE_PA_BLOCK, false, 0.5}, false},
+         {RFHE_PA_COEFFICIENTS, true, 0.5},
+         {0.5, 3, 20, 0.4},
+         true,
+         RFHE_PA_KEEP_OLD,
+         {RFHE_PA_BLOCK, false, 0.5},
+         false},
         {"nothing better twice ends the unit",
-         {RFHE_PA_BLOCK, false, 0.5}, {0.5, 3, 20, 0.4}, true, RFHE_PA_KEEP_OLD, {RFHE_PA_BLOCK, false, 0.5}, true},
+         {RFHE_PA_BLOCK, false, 0.5},
+         {0.5, 3, 20, 0.4},
+         true,
+         RFHE_PA_KEEP_OLD,
+         {RFHE_PA_BLOCK, false, 0.5},
+         true},
         {"nothing better without a block ends it at once",
-         {RFHE_PA_COEFFICIENTS, true, 0.5}, {0.4, 3, 20, 0.4}, false, RFHE_PA_KEEP_OLD,
-         {RFHE_PA_COEFFICIENTS, true, 0.5}, true},
+         {RFHE_PA_COEFFICIENTS, true, 0.5},
+         {0.4, 3, 20, 0.4},
+         false,
+         RFHE_PA_KEEP_OLD,
+         {RFHE_PA_COEFFICIENTS, true, 0.5},
+         true},
         {"an early improvement without a block ends it",
-         {RFHE_PA_COEFFICIENTS, true, 0.5}, {0.6, 0, 20, 0.4}, false, RFHE_PA_KEEP_EPOCH,
-         {RFHE_PA_BLOCK, false, 0.6}, true},
+         {RFHE_PA_COEFFICIENTS, true, 0.5},
+         {0.6, 0, 20, 0.4},
+         false,
+         RFHE_PA_KEEP_EPOCH,
+         {RFHE_PA_BLOCK, false, 0.6},
+         true},
         {"without alternation the mode stays",
-         {RFHE_PA_BOTH, true, 0.5}, {0.5, 3, 20, 0.4}, true, RFHE_PA_KEEP_OLD, {RFHE_PA_BOTH, false, 0.5}, false},
+         {RFHE_PA_BOTH, true, 0.5},
+         {0.5, 3, 20, 0.4},
+         true,
+         RFHE_PA_KEEP_OLD,
+         {RFHE_PA_BOTH, false, 0.5},
+         false},
         {"and the second failure ends it",
-         {RFHE_PA_BOTH, false, 0.5}, {0.5, 3, 20, 0.4}, true, RFHE_PA_KEEP_OLD, {RFHE_PA_BOTH, false, 0.5}, true},
+         {RFHE_PA_BOTH, false, 0.5},
+         {0.5, 3, 20, 0.4},
+         true,
+         RFHE_PA_KEEP_OLD,
+         {RFHE_PA_BOTH, false, 0.5},
+         true},
         {"a group that diverged is worth nothing",
-         {RFHE_PA_COEFFICIENTS, true, 0.5}, {-1, 0, 20, -1}, true, RFHE_PA_KEEP_OLD,
-         {RFHE_PA_BLOCK, false, 0.5}, false},
+         {RFHE_PA_COEFFICIENTS, true, 0.5},
+         {-1, 0, 20, -1},
+         true,
+         RFHE_PA_KEEP_OLD,
+         {RFHE_PA_BLOCK, false, 0.5},
+         false},
     };
 
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         rfhe_pa_state s = cases[i].before;
         const rfhe_pa_decision d = rfhe_pa_decide(&s, &cases[i].o, cases[i].has_block);
-        if (d.keep != cases[i].keep || d.unit_ends != cases[i].ends || s.best != cases[i].after.best ||
-            (!d.unit_ends && (s.mode != cases[i].after.mode || s.improved != cases[i].after.improved))) {
-            fail_msg("%s: kept %d, ends %d, mode %d, improved %d, best %g", cases[i].what, (int)d.keep, d.unit_ends,
-                     (int)s.mode, s.improved, s.best);
+        if (d.keep != cases[i].keep || d.unit_ends != cases[i].ends ||
+            s.best != cases[i].after.best ||
+            (!d.unit_ends &&
+             (s.mode != cases[i].after.mode || s.improved != cases[i].after.improved))) {
+            fail_msg("%s: kept %d, ends %d, mode %d, improved %d, best %g", cases[i].what,
+                     (int)d.keep, d.unit_ends, (int)s.mode, s.improved, s.best);
         }
     }
 }
@@ -193,7 +252,8 @@ static void a_profile_sees_every_value(void **state)
         assert_int_equal(p.layer[i].whole.n, 128 * p.layer[i].per_image);
         uint64_t sum = 0;
         for (size_t c = 0; c < p.layer[i].channels; c++) {
-            assert_int_equal(p.layer[i].channel[c].n, 128 * p.layer[i].per_image / p.layer[i].channels);
+            assert_int_equal(p.layer[i].channel[c].n,
+                             128 * p.layer[i].per_image / p.layer[i].channels);
             sum += p.layer[i].channel[c].n;
         }
         assert_int_equal(sum, p.layer[i].whole.n);
@@ -236,8 +296,13 @@ static void a_tree_of_comparisons_is_the_maximum(void **state)
 static void overlapping_padded_windows_too(void **state)
 {
     const rfhe_shape shape = {.rank = 4, .dim = {2, 3, 9, 8}};
-    const rfhe_attr w = {.window = {.spatial = 2, .kernel = {3, 3}, .stride = {2, 2}, .dilation = {1, 1},
-                                    .pad_begin = {1, 1}, .pad_end = {1, 1}, .groups = 1}};
+    const rfhe_attr w = {.window = {.spatial = 2,
+                                    .kernel = {3, 3},
+                                    .stride = {2, 2},
+                                    .dilation = {1, 1},
+                                    .pad_begin = {1, 1},
+                                    .pad_end = {1, 1},
+                                    .groups = 1}};
     const rfhe_exec_options o = {.batch = 2};
     rfhe_graph *g = NULL, *tree = NULL;
     rfhe_exec *a = NULL, *b = NULL;
@@ -258,7 +323,8 @@ static void overlapping_padded_windows_too(void **state)
     ok(rfhe_exec_new(&b, tree, &o, &err), &err);
     rfhe_rng rng = rfhe_rng_seed(test_seed(), 5);
     for (size_t i = 0; i < 2 * 3 * 9 * 8; i++) {
-        rfhe_exec_input(a, 0, NULL)[i] = rfhe_exec_input(b, 0, NULL)[i] = (float)(rfhe_rng_normal(&rng) - 2);
+        rfhe_exec_input(a, 0, NULL)[i] = rfhe_exec_input(b, 0, NULL)[i] =
+            (float)(rfhe_rng_normal(&rng) - 2);
     }
     ok(rfhe_exec_forward(a, &err), &err);
     ok(rfhe_exec_forward(b, &err), &err);
@@ -326,13 +392,15 @@ static void overflow_counts_images_beyond_the_range(void **state)
     (void)state;
     for (int tight = 0; tight < 2; tight++) {
         rfhe_graph *g = copy_of(trained);
-        const rfhe_replace_options o = {.forms = form, .n_forms = 1, .layer_range = true, .margin = tight ? 0.2 : 100};
+        const rfhe_replace_options o = {
+            .forms = form, .n_forms = 1, .layer_range = true, .margin = tight ? 0.2 : 100};
         rfhe_replace_report r = {0};
         rfhe_overflow *rows = NULL;
         size_t n = 0;
         uint64_t beyond = 0;
         ok(rfhe_method_replace(&r, g, &p, &o, &err), &err);
-        ok(rfhe_method_overflow(&rows, &n, &beyond, g, &chosen, RFHE_COMPUTE_F32, NULL, &err), &err);
+        ok(rfhe_method_overflow(&rows, &n, &beyond, g, &chosen, RFHE_COMPUTE_F32, NULL, &err),
+           &err);
         assert_int_equal(n, 3);
         assert_int_equal(rows[0].images, 100);
         if (tight) {
@@ -399,7 +467,8 @@ static void oneshot_recovers_and_continues_to_the_same_bits(void **state)
     assert_true(penalty >= 0);
     o = recipe(path);
     o.train.stop_after = 5; /* inside the ramp */
-    assert_int_equal(rfhe_method_oneshot(&r, NULL, broken, trained, &fit, &chosen, &o, &err), RFHE_E_INTERRUPTED);
+    assert_int_equal(rfhe_method_oneshot(&r, NULL, broken, trained, &fit, &chosen, &o, &err),
+                     RFHE_E_INTERRUPTED);
     assert_true(rfhe_file_exists(path));
     o.train.stop_after = 0;
     err = (rfhe_error){0};
@@ -433,7 +502,8 @@ static void the_penalty_pulls_values_into_their_ranges(void **state)
         o.train.epochs = 8;
         o.train.keep_last = true;
         ok(rfhe_method_oneshot(&r, NULL, g, trained, &fit, &chosen, &o, &err), &err);
-        ok(rfhe_method_overflow(&rows, &n, &beyond, g, &chosen, RFHE_COMPUTE_F32, NULL, &err), &err);
+        ok(rfhe_method_overflow(&rows, &n, &beyond, g, &chosen, RFHE_COMPUTE_F32, NULL, &err),
+           &err);
         worst[on] = 0;
         for (size_t i = 0; i < n; i++) { worst[on] += rows[i].share; }
         rfhe_free(rows);
@@ -447,11 +517,14 @@ static void published_recipes_run_and_continue(void **state)
 {
     static const char *const form[] = {"f1g2"};
     static const rfhe_pa_options recipes[] = {
-        {0},                                                                       /* baseline */
-        {.alternate = true},                                                       /* at       */
-        {.replace_progressively = true, .train_progressively = true},              /* pa       */
-        {.replace_progressively = true, .train_progressively = true, .alternate = true, .dynamic = true},
-        {.replace_progressively = true},                                           /* Fig. 6   */
+        {0},                                                          /* baseline */
+        {.alternate = true},                                          /* at       */
+        {.replace_progressively = true, .train_progressively = true}, /* pa       */
+        {.replace_progressively = true,
+         .train_progressively = true,
+         .alternate = true,
+         .dynamic = true},
+        {.replace_progressively = true}, /* Fig. 6   */
         {.train_progressively = true, .faults = true},
     };
     const rfhe_replace_options replace = {.forms = form, .n_forms = 1, .per_layer = true};
@@ -530,16 +603,23 @@ static void only_the_unit_moves(void **state)
 
     (void)state;
     (void)snprintf(path, sizeof path, "%s/unit", test_folder());
-    const rfhe_pa_options o = {.replace_progressively = true, .train_progressively = true, .epochs_per_group = 2,
-                               .faults = true, .checkpoint = path, .stop_after = 1, .block_rate = 1e-2,
+    const rfhe_pa_options o = {.replace_progressively = true,
+                               .train_progressively = true,
+                               .epochs_per_group = 2,
+                               .faults = true,
+                               .checkpoint = path,
+                               .stop_after = 1,
+                               .block_rate = 1e-2,
                                .coef_rate = 1e-2};
-    assert_int_equal(rfhe_method_progressive(&r, g, &p, &replace, &fit, &chosen, &o, &err), RFHE_E_INTERRUPTED);
+    assert_int_equal(rfhe_method_progressive(&r, g, &p, &replace, &fit, &chosen, &o, &err),
+                     RFHE_E_INTERRUPTED);
     for (uint32_t i = 0; i < trained->n_nodes; i++) {
         const rfhe_node *n = &trained->nodes[i];
         if (n->op != RFHE_OP_CONV && n->op != RFHE_OP_GEMM) { continue; }
         const rfhe_tensor *was = rfhe_graph_constant(trained, n, 1);
         const rfhe_value_id v = rfhe_graph_find(g, trained->values[n->inputs[1]].name);
-        const bool same = memcmp(was->f32, g->values[v].constant->f32, was->count * sizeof(float)) == 0;
+        const bool same =
+            memcmp(was->f32, g->values[v].constant->f32, was->count * sizeof(float)) == 0;
         moved += !same;
         stood += same;
         if (i > 2) { assert_true(same); } /* behind the first activation */

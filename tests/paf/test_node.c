@@ -46,12 +46,19 @@ static rfhe_graph *build(order o, const char *form, size_t sets, rfhe_paf *p, do
     assert_int_equal(rfhe_graph_add_value(g, &x, "x", RFHE_F32, &shape), RFHE_OK);
     assert_int_equal(rfhe_graph_add_input(g, x), RFHE_OK);
     const rfhe_value_id offset = constant(g, "offset", shape, 0.0F);
-    assert_int_equal(rfhe_graph_add_node(g, &x, RFHE_OP_ADD, "plus", (rfhe_value_id[]){x, offset}, 2, NULL), RFHE_OK);
+    assert_int_equal(
+        rfhe_graph_add_node(g, &x, RFHE_OP_ADD, "plus", (rfhe_value_id[]){x, offset}, 2, NULL),
+        RFHE_OK);
     if (o == CHANNELS_LAST) {
-        rfhe_attr a = {.window = {.spatial = 2, .kernel = {1, 1}, .stride = {1, 1}, .dilation = {1, 1}, .groups = 1}};
-        const rfhe_value_id w = constant(g, "w", (rfhe_shape){.rank = 4, .dim = {C, C, 1, 1}}, 0.0F);
+        rfhe_attr a = {
+            .window = {
+                .spatial = 2, .kernel = {1, 1}, .stride = {1, 1}, .dilation = {1, 1}, .groups = 1}};
+        const rfhe_value_id w =
+            constant(g, "w", (rfhe_shape){.rank = 4, .dim = {C, C, 1, 1}}, 0.0F);
         for (size_t c = 0; c < C; c++) { g->values[w].constant->f32[c * C + c] = 1.0F; }
-        assert_int_equal(rfhe_graph_add_node(g, &x, RFHE_OP_CONV, "same", (rfhe_value_id[]){x, w}, 2, &a), RFHE_OK);
+        assert_int_equal(
+            rfhe_graph_add_node(g, &x, RFHE_OP_CONV, "same", (rfhe_value_id[]){x, w}, 2, &a),
+            RFHE_OK);
     }
     assert_int_equal(rfhe_graph_add_node(g, &y, RFHE_OP_RELU, "act", &x, 1, NULL), RFHE_OK);
     assert_int_equal(rfhe_graph_add_output(g, y), RFHE_OK);
@@ -90,16 +97,19 @@ static void near(const char *what, size_t i, double got, double want, double uni
 }
 
 /* Values, dL/dx and dL/dcoef for L = sum dy y + penalty. */
-static void check(order o, const char *form, size_t sets, const rfhe_paf_control *control, bool bf16)
+static void check(order o, const char *form, size_t sets, const rfhe_paf_control *control,
+                  bool bf16)
 {
     rfhe_paf p[C];
-    double scale[C], dc[RFHE_PAF_MAX_COEFS], want_dc[C * RFHE_PAF_MAX_COEFS] = {0}, penalty = 0, reach = 0;
+    double scale[C], dc[RFHE_PAF_MAX_COEFS], want_dc[C * RFHE_PAF_MAX_COEFS] = {0}, penalty = 0,
+                                                         reach = 0;
     rfhe_paf_control live = *control;
     rfhe_graph *g = build(o, form, sets, p, scale);
     const double tolerance = bf16 ? 2e-2 : 2e-4;
     const rfhe_exec_options opt = {
         .batch = N, .training = true, .compute = bf16 ? RFHE_COMPUTE_BF16 : RFHE_COMPUTE_F32};
-    const size_t inner = o == FLAT ? 1 : (size_t)H * W, count = N * C * inner, n_coef = rfhe_paf_coef_count(&p[0]);
+    const size_t inner = o == FLAT ? 1 : (size_t)H * W, count = N * C * inner,
+                 n_coef = rfhe_paf_coef_count(&p[0]);
     rfhe_error err = {0};
     rfhe_exec *e = NULL;
 
@@ -121,7 +131,8 @@ static void check(order o, const char *form, size_t sets, const rfhe_paf_control
         const double s = live.dynamic ? reach : scale[set], v = (double)x[i], a = live.alpha;
         const double seen = live.clamp ? fmax(-s, fmin(s, v)) : v;
         double slope = 0, value = s * rfhe_paf_value_grad(&p[set], seen / s, &slope, dc);
-        double want = (1 - a) * (seen == v ? slope : 0) * (double)dy[i] + (v > 0 ? a * (double)dy[i] : 0);
+        double want =
+            (1 - a) * (seen == v ? slope : 0) * (double)dy[i] + (v > 0 ? a * (double)dy[i] : 0);
         const double excess = fabs(v) / (s * (live.range > 0 ? live.range : 1)) - 1;
         if (live.penalty > 0 && excess > 0) {
             const double r = s * (live.range > 0 ? live.range : 1);
@@ -135,8 +146,12 @@ static void check(order o, const char *form, size_t sets, const rfhe_paf_control
         }
     }
     const float *got = grads + param_named(e, "act.coef")->offset;
-    for (size_t j = 0; j < sets * n_coef; j++) { near("dcoef", j, (double)got[j], want_dc[j], 1.0, 10 * tolerance); }
-    for (size_t i = 0; i < sets; i++) { assert_true(grads[param_named(e, "act.scale")->offset + i] == 0.0F); }
+    for (size_t j = 0; j < sets * n_coef; j++) {
+        near("dcoef", j, (double)got[j], want_dc[j], 1.0, 10 * tolerance);
+    }
+    for (size_t i = 0; i < sets; i++) {
+        assert_true(grads[param_named(e, "act.scale")->offset + i] == 0.0F);
+    }
     if (live.penalty > 0) {
         near("penalty", 0, live.penalty_sum, penalty, 0.01, bf16 ? 0.05 : 1e-5);
         assert_int_equal(live.penalty_runs, 1);
@@ -150,9 +165,12 @@ static void check(order o, const char *form, size_t sets, const rfhe_paf_control
 static void values_and_gradients_match_the_formulas(void **state)
 {
     static const char *const forms[] = {"even4", "even14", "f1g2", "alpha7"};
-    static const rfhe_paf_control controls[] = {
-        {0}, {.alpha = 0.375}, {.clamp = true}, {.penalty = 0.5, .range = 0.75},
-        {.alpha = 0.25, .clamp = true, .penalty = 2.0}, {.dynamic = true}};
+    static const rfhe_paf_control controls[] = {{0},
+                                                {.alpha = 0.375},
+                                                {.clamp = true},
+                                                {.penalty = 0.5, .range = 0.75},
+                                                {.alpha = 0.25, .clamp = true, .penalty = 2.0},
+                                                {.dynamic = true}};
 
     (void)state;
     for (size_t f = 0; f < sizeof forms / sizeof *forms; f++) {
@@ -197,11 +215,14 @@ static void coefficients_follow_central_differences(void **state)
             *value = old + (side == 0 ? h : -h);
             rfhe_exec_weights_changed(e);
             ok(rfhe_exec_forward(e, &err), &err);
-            for (size_t i = 0; i < count; i++) { loss[side] += (double)dy[i] * (double)rfhe_exec_output(e, 0, NULL)[i]; }
+            for (size_t i = 0; i < count; i++) {
+                loss[side] += (double)dy[i] * (double)rfhe_exec_output(e, 0, NULL)[i];
+            }
             *value = old;
         }
         /* y is linear in the coefficients of an even form: the difference is exact. */
-        near("difference", j, (double)rfhe_exec_grads(e)[coef->offset + j], (loss[0] - loss[1]) / (2 * (double)h), 1.0, 1e-3);
+        near("difference", j, (double)rfhe_exec_grads(e)[coef->offset + j],
+             (loss[0] - loss[1]) / (2 * (double)h), 1.0, 1e-3);
     }
     rfhe_exec_free(e);
     rfhe_graph_free(g);
@@ -222,7 +243,8 @@ static void run_both(const rfhe_graph *a, const rfhe_graph *b, size_t count, dou
     ok(rfhe_exec_forward(ea, &err), &err);
     ok(rfhe_exec_forward(eb, &err), &err);
     for (size_t i = 0; i < count; i++) {
-        near("y", i, (double)rfhe_exec_output(ea, 0, NULL)[i], (double)rfhe_exec_output(eb, 0, NULL)[i], 1.0, tolerance);
+        near("y", i, (double)rfhe_exec_output(ea, 0, NULL)[i],
+             (double)rfhe_exec_output(eb, 0, NULL)[i], 1.0, tolerance);
     }
     rfhe_exec_free(ea);
     rfhe_exec_free(eb);
@@ -230,12 +252,14 @@ static void run_both(const rfhe_graph *a, const rfhe_graph *b, size_t count, dou
 
 static void exported_chains_compute_the_same_and_are_found_again(void **state)
 {
-    static const char *const forms[] = {"even2", "even4", "even14", "f1g2", "f1f1g1g1", "alpha7", "square"};
+    static const char *const forms[] = {"even2",    "even4",  "even14", "f1g2",
+                                        "f1f1g1g1", "alpha7", "square"};
 
     (void)state;
     for (size_t f = 0; f < sizeof forms / sizeof *forms; f++) {
         for (order o = ROWS; o <= FLAT; o++) {
-            const size_t sets = f % 2 == 0 ? C : 1, count = o == FLAT ? N * C : (size_t)N * C * H * W;
+            const size_t sets = f % 2 == 0 ? C : 1,
+                         count = o == FLAT ? N * C : (size_t)N * C * H * W;
             rfhe_paf p[C], again[C];
             double scale[C], scale_again[C];
             rfhe_graph *g = build(o, forms[f], sets, p, scale), *file = NULL;
@@ -311,7 +335,8 @@ static void rescaling_keeps_the_function(void **state)
         q = p;
         rfhe_paf_rescale(&q, 3.0, 4.5);
         for (double x = -2.9; x < 3; x += 0.23) {
-            near(forms[f], 0, 4.5 * rfhe_paf_value(&q, x / 4.5), 3.0 * rfhe_paf_value(&p, x / 3.0), 1.0, 1e-11);
+            near(forms[f], 0, 4.5 * rfhe_paf_value(&q, x / 4.5), 3.0 * rfhe_paf_value(&p, x / 3.0),
+                 1.0, 1e-11);
         }
     }
 }
