@@ -45,8 +45,7 @@ static void find_model(char *out, size_t size)
 
 static void show(const demo *d)
 {
-    if (d->cli->json) { return; }
-    (void)rfhe_cli_finish(d->cli); /* the last call sees and reports what went wrong */
+    if (!d->cli->json) { (void)rfhe_cli_finish(d->cli); } /* the last call reports what went wrong */
     rfhe_text_clear(&d->cli->out);
 }
 
