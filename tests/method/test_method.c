@@ -385,7 +385,7 @@ static void tuning_beats_the_coefficients_of_the_book(void **state)
 
 static void overflow_counts_images_beyond_the_range(void **state)
 {
-    static const char *const form[] = {"even4"};
+    static const char *const form[] = {"even8"};
     rfhe_profile p = profile_of(trained);
     rfhe_error err = {0};
 
