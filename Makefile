@@ -15,7 +15,7 @@ test: all
 	@tools/run_tests.sh $(BUILD)
 
 demo: all
-	@$(BUILD)/rfhe demo
+	@$(BUILD)/rfhe demo -o $(BUILD)/rfhe-demo.html
 
 install: all
 	@cmake --install $(BUILD) --prefix $(PREFIX)

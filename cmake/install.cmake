@@ -8,6 +8,9 @@ install(TARGETS rfhe_shared rfhe_static EXPORT rfhe-targets
 install(TARGETS rfhe_cli RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(DIRECTORY include/rfhe DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(FILES LICENSE docs/licenses.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
+if(EXISTS ${PROJECT_SOURCE_DIR}/models)
+  install(DIRECTORY models/ DESTINATION ${CMAKE_INSTALL_DATADIR}/rfhe/models FILES_MATCHING PATTERN *.onnx)
+endif()
 
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/rfhe)
 install(EXPORT rfhe-targets NAMESPACE rfhe:: DESTINATION ${package_dir})

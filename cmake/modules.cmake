@@ -21,5 +21,6 @@ function(rfhe_module_isa name isa)
   target_compile_options(rfhe_${name}_${isa} PRIVATE ${ARGN})
   if(RFHE_SANITIZE) # checked at every access, these unrolled loops take a compiler minutes at -O2
     target_compile_options(rfhe_${name}_${isa} PRIVATE -O1)
+    target_compile_definitions(rfhe_${name}_${isa} PRIVATE RFHE_SANITIZED)
   endif()
 endfunction()

@@ -75,6 +75,11 @@ static inline bool rfhe_ckks_same(const rfhe_ckks *a, const rfhe_ckks *b)
 {
     return a == b || memcmp(a->id, b->id, sizeof a->id) == 0;
 }
+/* Index of the prime of row `row` of keys and raised digits at `level`: the chain up to it, then the special primes. */
+static inline uint32_t rfhe_row_prime(const rfhe_ckks *c, uint32_t level, uint32_t row)
+{
+    return row <= level ? row : c->n_q + row - level - 1;
+}
 /* Digits that a key of `special` primes has at `level`. */
 static inline uint32_t rfhe_gadget_digits(const rfhe_gadget *g, uint32_t level)
 {

@@ -179,11 +179,6 @@ rfhe_status rfhe_key_allocate(rfhe_key *k, const rfhe_ckks *c, rfhe_error *err)
     return k->data != NULL ? RFHE_OK : no_memory(err, "an evaluation key");
 }
 
-static uint32_t row_prime(const rfhe_ckks *c, const rfhe_key *k, uint32_t row)
-{
-    return row <= k->level ? row : c->n_q + row - k->level - 1;
-}
-
 void rfhe_key_expand(rfhe_key *k, const rfhe_ckks *c)
 {
     const uint32_t rows = rfhe_key_rows(k);
@@ -191,7 +186,7 @@ void rfhe_key_expand(rfhe_key *k, const rfhe_ckks *c)
 #pragma omp parallel for schedule(dynamic) collapse(2) if (c->n >= RFHE_PARALLEL_FROM)
     for (uint32_t d = 0; d < k->digits; d++) {
         for (uint32_t r = 0; r < rows; r++) {
-            rfhe_uniform_limb(c, rfhe_key_limb(k, d, r, 1, c->n), &k->seed, d, row_prime(c, k, r));
+            rfhe_uniform_limb(c, rfhe_key_limb(k, d, r, 1, c->n), &k->seed, d, rfhe_row_prime(c, k->level, r));
         }
     }
 }
@@ -218,7 +213,7 @@ rfhe_status rfhe_key_make(rfhe_key *k, const rfhe_ckks *c, const uint64_t *from,
 #pragma omp parallel for schedule(dynamic) collapse(2) if (c->n >= RFHE_PARALLEL_FROM)
     for (uint32_t d = 0; d < k->digits; d++) {
         for (uint32_t r = 0; r < rows; r++) {
-            const uint32_t prime = row_prime(c, k, r);
+            const uint32_t prime = rfhe_row_prime(c, k->level, r);
             const rfhe_modulus *m = &c->m[prime];
             uint64_t *const b = rfhe_key_limb(k, d, r, 0, n), *const a = rfhe_key_limb(k, d, r, 1, n);
             /* b = e - a to (+ P from) */

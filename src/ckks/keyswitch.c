@@ -27,11 +27,6 @@ uint64_t *rfhe_thread_scratch(const rfhe_evaluator *ev)
     return ev->scratch + (size_t)omp_get_thread_num() * ev->scratch_words;
 }
 
-static uint32_t row_prime(const rfhe_ckks *c, uint32_t level, uint32_t row)
-{
-    return row <= level ? row : c->n_q + row - level - 1;
-}
-
 void rfhe_decompose(rfhe_evaluator *ev, const rfhe_gadget *g, const uint64_t *x, uint32_t level, bool transform,
                     rfhe_limb_fn *make, void *user)
 {
@@ -60,7 +55,7 @@ void rfhe_decompose(rfhe_evaluator *ev, const rfhe_gadget *g, const uint64_t *x,
                 k->convert_scale(y, v, in, b->c, b->m, b->count, block);
                 for (uint32_t r = 0; r < rows; r++) {
                     if (r >= from && r < to) { continue; }
-                    const uint32_t p = row_prime(c, level, r);
+                    const uint32_t p = rfhe_row_prime(c, level, r);
                     k->convert_out(ev->raised + ((size_t)d * rows + r) * n + piece * block, y, v,
                                    b->h + (size_t)p * b->count, b->neg[p], b->count, block, &c->m[p]);
                 }
@@ -71,7 +66,7 @@ void rfhe_decompose(rfhe_evaluator *ev, const rfhe_gadget *g, const uint64_t *x,
             for (uint32_t d = 0; d < digits; d++) {
                 for (uint32_t r = 0; r < rows; r++) {
                     if (r <= level && g->digit_of[r] == d) { continue; }
-                    k->ntt_forward(ev->raised + ((size_t)d * rows + r) * n, &c->ntt[row_prime(c, level, r)]);
+                    k->ntt_forward(ev->raised + ((size_t)d * rows + r) * n, &c->ntt[rfhe_row_prime(c, level, r)]);
                 }
             }
         }
@@ -89,7 +84,7 @@ void rfhe_inner_product(rfhe_evaluator *ev, const rfhe_key *key, uint32_t level,
 
 #pragma omp parallel for schedule(dynamic) num_threads(ev->threads)
     for (uint32_t r = 0; r < rows; r++) {
-        const uint32_t p = row_prime(c, level, r), key_row = r <= level ? r : key->level + r - level;
+        const uint32_t p = rfhe_row_prime(c, level, r), key_row = r <= level ? r : key->level + r - level;
         const uint64_t *digit[RFHE_CKKS_MAX_DIGITS], *k0[RFHE_CKKS_MAX_DIGITS], *k1[RFHE_CKKS_MAX_DIGITS];
         for (uint32_t d = 0; d < digits; d++) {
             k0[d] = rfhe_key_limb(key, d, key_row, 0, n);

@@ -218,11 +218,6 @@ done:
     return st;
 }
 
-static uint32_t row_prime(const rfhe_ckks *c, uint32_t level, uint32_t row)
-{
-    return row <= level ? row : c->n_q + row - level - 1;
-}
-
 /* The digits of row r, transformed where they are still coefficients. */
 static void digits_of_row(const rfhe_evaluator *ev, const rfhe_gadget *g, uint32_t level, uint32_t r, bool transform,
                           const uint64_t **digit)
@@ -235,7 +230,7 @@ static void digits_of_row(const rfhe_evaluator *ev, const rfhe_gadget *g, uint32
             digit[d] = ev->own + r * c->n;
         } else {
             uint64_t *const x = ev->raised + ((size_t)d * rows + r) * c->n;
-            if (transform) { c->k->ntt_forward(x, &c->ntt[row_prime(c, level, r)]); }
+            if (transform) { c->k->ntt_forward(x, &c->ntt[rfhe_row_prime(c, level, r)]); }
             digit[d] = x;
         }
     }
@@ -252,7 +247,7 @@ static void inner_row(const rfhe_evaluator *ev, const rfhe_key *key, const rfhe_
         k0[d] = rfhe_key_limb(key, d, key_row, 0, c->n);
         k1[d] = rfhe_key_limb(key, d, key_row, 1, c->n);
     }
-    c->k->inner(r0, r1, digit, k0, k1, digits, c->n, false, &c->m[row_prime(c, level, r)]);
+    c->k->inner(r0, r1, digit, k0, k1, digits, c->n, false, &c->m[rfhe_row_prime(c, level, r)]);
 }
 
 /* Step 2: all babies of a row, then all giants' sums of it. sums: giant j, half h, row r at ((j*2 + h)*rows + r)*n. */
@@ -264,7 +259,7 @@ static void row_sums(const rfhe_evaluator *ev, const rfhe_linear_map *m, const r
     const rfhe_gadget *g = &c->gadget[m->special - 1];
     const size_t n = c->n;
     const uint32_t level = m->level, rows = level + 1 + m->special;
-    const rfhe_modulus *mod = &c->m[row_prime(c, level, r)];
+    const rfhe_modulus *mod = &c->m[rfhe_row_prime(c, level, r)];
     uint64_t *const t0 = babies + (size_t)2 * m->babies * n, *const t1 = t0 + n;
     const uint64_t *digit[RFHE_CKKS_MAX_DIGITS], *d[MAX_BABY], *x0[MAX_BABY], *x1[MAX_BABY];
 
@@ -358,7 +353,7 @@ rfhe_status rfhe_ct_linear(rfhe_ct *out, const rfhe_ct *a, const rfhe_linear_map
         rfhe_decompose(ev, g, x, level, false, NULL, NULL);
 #pragma omp parallel for schedule(dynamic) num_threads(ev->threads)
         for (uint32_t r = 0; r < rows; r++) {
-            const rfhe_modulus *mod = &c->m[row_prime(c, level, r)];
+            const rfhe_modulus *mod = &c->m[rfhe_row_prime(c, level, r)];
             const uint64_t *digit[RFHE_CKKS_MAX_DIGITS];
             uint64_t *const t = babies + (size_t)omp_get_thread_num() * per_thread;
             digits_of_row(ev, g, level, r, true, digit);

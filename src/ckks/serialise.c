@@ -369,16 +369,11 @@ done:
 
 enum { KEY_FIELDS = 48 };
 
-static uint32_t row_prime(const rfhe_ckks *c, uint32_t level, uint32_t row)
-{
-    return row <= level ? row : c->n_q + row - level - 1;
-}
-
 static size_t key_bytes(const rfhe_ckks *c, uint32_t level, uint32_t special, uint32_t digits)
 {
     size_t sum = 0;
 
-    for (uint32_t r = 0; r < level + 1 + special; r++) { sum += packed_bytes(c, row_prime(c, level, r)); }
+    for (uint32_t r = 0; r < level + 1 + special; r++) { sum += packed_bytes(c, rfhe_row_prime(c, level, r)); }
     return KEY_FIELDS + digits * sum;
 }
 
@@ -421,7 +416,7 @@ rfhe_status rfhe_eval_keys_save(const char *path, const rfhe_eval_keys *k, rfhe_
         memcpy(packed + 16, key->seed.bytes, RFHE_SEED_BYTES);
         for (uint32_t d = 0; d < key->digits; d++) {
             for (uint32_t r = 0; r < rfhe_key_rows(key); r++) {
-                const uint32_t prime = row_prime(c, key->level, r);
+                const uint32_t prime = rfhe_row_prime(c, key->level, r);
                 rfhe_pack_residues(at, rfhe_key_limb(key, d, r, 0, c->n), c->n, c->m[prime].bits);
                 at += packed_bytes(c, prime);
             }
@@ -460,7 +455,7 @@ static rfhe_status read_key(rfhe_key *key, const rfhe_ckks *c, const uint8_t *b,
     b += KEY_FIELDS;
     for (uint32_t d = 0; d < digits; d++) {
         for (uint32_t r = 0; r < rfhe_key_rows(key); r++) {
-            const uint32_t prime = row_prime(c, key->level, r);
+            const uint32_t prime = rfhe_row_prime(c, key->level, r);
             if (!rfhe_unpack_residues(rfhe_key_limb(key, d, r, 0, c->n), b, c->n, &c->m[prime])) {
                 return bad(err, "an evaluation key with residues above their prime");
             }

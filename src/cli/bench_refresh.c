@@ -162,6 +162,69 @@ static void add_row(rfhe_bench *b, const char *op, const rfhe_refresh_set *set, 
     rfhe_bench_row_end(b);
 }
 
+/* The same ciphertext refreshed again and again, with x -> 1.02 x - 0.1 x^3 + 0.005 x^5 in between, which neither grows
+ * nor shrinks what is near 0.45; the plain iteration in double is the reference. */
+static rfhe_status run_chain(rfhe_bench *b, const rfhe_refresh_set *set, job *j, uint64_t length, rfhe_rng *rng,
+                             rfhe_error *err)
+{
+    static const double coef[6] = {0, 1.02, 0, -0.1, 0, 0.005};
+    const rfhe_poly_stage stage = {.coef = coef, .degree = 5};
+    rfhe_cli *cli = rfhe_bench_cli(b);
+    rfhe_poly_program *p = NULL;
+    rfhe_pt *pt = NULL;
+    rfhe_status st = RFHE_OK;
+    double first = 0, last = 0, least = INFINITY, worst = INFINITY, seconds = 0;
+    uint64_t failures = 0;
+    const rfhe_refresh_info info = rfhe_refresh_get_info(j->r);
+
+    if (info.raise_level < info.to_coeffs_level + 3) {
+        st = rfhe_fail(err, RFHE_E_DEPTH, "--chain wants three levels between two refreshes, %s has %u", set->name,
+                       info.raise_level - info.to_coeffs_level);
+        goto done;
+    }
+    RFHE_TRY(rfhe_poly_program_new(&p, &stage, 1, false, err));
+    fill(j, 0, rng);
+    RFHE_TRY(rfhe_encode(&pt, j->c, j->x, NULL, j->slots, info.to_coeffs_level + 3, 0, err));
+    RFHE_TRY(rfhe_encrypt_secret(j->out, pt, j->sk, err));
+    for (uint64_t i = 0; i < length; i++) {
+        RFHE_TRY(rfhe_progress_report(&cli->progress, "refreshing in a row", (double)i, (double)length, "refreshes", ""));
+        const double start = rfhe_now();
+        RFHE_TRY(rfhe_ct_drop(j->out, j->out, info.to_coeffs_level + 3, j->ev, err));
+        RFHE_TRY(rfhe_ct_evaluate(j->out, j->out, p, j->ev, err));
+        RFHE_TRY(rfhe_ct_to_coeffs(j->work, j->out, j->r, j->ev, err));
+        RFHE_TRY(rfhe_ct_raise(j->out, j->work, j->r, j->ev, err));
+        seconds += rfhe_now() - start;
+        for (size_t k = 0; k < j->slots; k++) {
+            const double x = j->x[k], x2 = x * x;
+            j->x[k] = x * (1.02 + x2 * (-0.1 + 0.005 * x2));
+        }
+        j->sum_squares = j->worst = 0;
+        j->values = j->failures = 0;
+        RFHE_TRY(compare(j, err));
+        last = -log2(sqrt(j->sum_squares / (double)j->values));
+        if (i == 0) { first = last; }
+        least = fmin(least, last);
+        worst = fmin(worst, -log2(j->worst));
+        failures += j->failures;
+    }
+    rfhe_bench_row_begin(b, "refresh_chain");
+    rfhe_bench_text(b, "set", set->name);
+    rfhe_bench_integer(b, "slots", (int64_t)j->slots);
+    rfhe_bench_integer(b, "refreshes", (int64_t)length);
+    rfhe_bench_number(b, "first_bits", first);
+    rfhe_bench_number(b, "last_bits", last);
+    rfhe_bench_number(b, "least_bits", least);
+    rfhe_bench_number(b, "worst_bits", worst);
+    rfhe_bench_integer(b, "failures", (int64_t)failures);
+    rfhe_bench_number(b, "seconds_each", seconds / (double)length);
+    rfhe_bench_row_end(b);
+
+done:
+    rfhe_poly_program_free(p);
+    rfhe_pt_free(pt);
+    return st;
+}
+
 static rfhe_status run_set(rfhe_bench *b, const rfhe_refresh_set *set, const rfhe_args *args, rfhe_error *err)
 {
     rfhe_status st = RFHE_OK;
@@ -181,6 +244,8 @@ static rfhe_status run_set(rfhe_bench *b, const rfhe_refresh_set *set, const rfh
     }
     add_row(b, "refresh", set, j, j->total_ms, (unsigned)runs);
     for (int s = 0; s < STAGES; s++) { add_row(b, stage_names[s], set, j, j->ms[s], (unsigned)runs); }
+    const uint64_t chain = rfhe_args_uint(args, "chain", 0);
+    if (chain > 0) { RFHE_TRY(run_chain(b, set, j, chain, &rng, err)); }
 
 done:
     finish(j);
@@ -208,5 +273,5 @@ const rfhe_bench_suite rfhe_bench_suite_refresh = {
     .name = "refresh",
     .summary = "giving levels back to exhausted ciphertexts, by named parameter set",
     .run = run,
-    .options = "set|slots",
+    .options = "set|slots|chain",
 };

@@ -16,6 +16,7 @@ static const rfhe_opt options[] = {
     {"limbs", 'l', RFHE_OPT_UINT, "N", NULL, "residues per polynomial"},
     {"set", 0, RFHE_OPT_TEXT, "NAME", NULL, "only this named set of refresh parameters"},
     {"slots", 0, RFHE_OPT_UINT, "N", NULL, "2^N slots (default: all)"},
+    {"chain", 0, RFHE_OPT_UINT, "N", NULL, "also refresh one ciphertext N times in a row and follow its precision"},
     {"form", 'f', RFHE_OPT_TEXT, "NAME", NULL, "only this activation, as named by rfhe paf list"},
     {"parameters", 0, RFHE_OPT_CHOICE, "SET", "smallest|common",
      "parameters fitted to each form, or the same for all"},

@@ -45,8 +45,7 @@ static void find_model(char *out, size_t size)
 
 static void show(const demo *d)
 {
-    if (d->cli->json) { return; }
-    (void)rfhe_cli_finish(d->cli); /* the last call sees and reports what went wrong */
+    if (!d->cli->json) { (void)rfhe_cli_finish(d->cli); } /* the last call reports what went wrong */
     rfhe_text_clear(&d->cli->out);
 }
 
@@ -131,15 +130,21 @@ void demo_tell_end(const demo *d, const char *page)
     rfhe_text_printf(&d->cli->out,
                      "%.0f s in all, %.1f GiB of memory at most, %u threads. The page: %s\n"
                      "Not there yet: whole networks under encryption. The convolutions above ran in the clear;\n"
-                     "only the activation and the refresh ran on ciphertexts.\n",
-                     d->seconds, (double)rfhe_peak_rss() / (1 << 30), d->cli->threads, page);
+                     "only %s ran on ciphertexts.\n",
+                     d->seconds, (double)rfhe_peak_rss() / (1 << 30), d->cli->threads, page,
+                     d->refresh.done ? "the first activation and the refresh" : "the first activation");
 }
 
 static rfhe_status journey(demo *d, bool quick, const char *page, rfhe_error *err)
 {
     const double start = rfhe_now();
     rfhe_status st = RFHE_OK;
+    rfhe_file_writer probe = {.fd = -1};
+    rfhe_paf f;
 
+    RFHE_TRY(rfhe_paf_from_name(&f, d->form, err)); /* what would stop the last steps stops the first */
+    RFHE_TRY(rfhe_file_writer_open(&probe, page, 0644, err));
+    rfhe_file_writer_cancel(&probe);
     if (!rfhe_file_exists(d->model)) {
         st = rfhe_fail(err, RFHE_E_IO, "there is no network '%s': name one with --model, or make one with `rfhe train "
                                        "fashion-cnn --data fashion-mnist -o %s`", d->model, d->model);

@@ -70,13 +70,16 @@ done:
     return st;
 }
 
+/* At the scale whose square, rescaled, is the nominal one below: where the primes become narrower (above level 6 of
+ * B15-3) the nominal scale of `level` itself would grow with every product. */
 static rfhe_status client_encrypt(rfhe_ct *out, double *ms, const client *a, uint32_t level, rfhe_error *err)
 {
+    const double scale = sqrt(rfhe_ckks_scale(a->c, level - 1) * (double)rfhe_ckks_prime(a->c, level));
     rfhe_status st = RFHE_OK;
     rfhe_pt *pt = NULL;
     const double start = rfhe_now();
 
-    RFHE_TRY(rfhe_encode(&pt, a->c, a->x, NULL, a->slots, level, 0, err));
+    RFHE_TRY(rfhe_encode(&pt, a->c, a->x, NULL, a->slots, level, scale, err));
     RFHE_TRY(rfhe_encrypt(out, pt, a->pk, err));
     *ms = 1e3 * (rfhe_now() - start);
 

@@ -346,8 +346,9 @@ static int solve(builder *b, const series *r, bool has_v, unsigned target)
     do {                                                                                           \
         *c.trial = *b;                                                                             \
         c.trial->depth_left--;                                                                     \
-        judge(&c, (expression));                                                                   \
-        if (c.trial->overflow) { b->overflow = true; }                                             \
+        const int tried = (expression);                                                            \
+        if (c.trial->overflow) { b->overflow = true; } /* before judge exchanges the two */        \
+        judge(&c, tried);                                                                          \
     } while (0)
     TRY(flat(c.trial, r, has_v, target));
     const bool is_flat =

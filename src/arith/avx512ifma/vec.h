@@ -17,9 +17,9 @@
 
 #define RFHE_INLINE static inline __attribute__((always_inline))
 
-/* Loops over registers must be unrolled for the registers to exist. (Under sanitizers speed does not matter, and gcc
- * complains about annotations of loops that it has taken apart.) */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+/* Loops over registers must be unrolled for the registers to exist. (Under sanitizers speed does not matter, gcc
+ * complains about annotations of loops that it has taken apart, and clang takes minutes.) */
+#if defined(RFHE_SANITIZED)
 #define RFHE_UNROLL
 #elif defined(__clang__)
 #define RFHE_UNROLL _Pragma("unroll")
