@@ -91,11 +91,10 @@ typedef struct
         layer_range; /* one range (scale) for the channels of a tensor, though coefficients may differ */
     double
         margin; /* range = margin x largest |x| of the profile; 0 = 1.3, untuned 1.1               */
-    double sigmas; /* ... but at most |mean| + sigmas x standard deviation; 0 = 8 for a tuned single
-                         * polynomial of degree 4 or less (which bears values beyond its range), 6 for
-                         * degree 2, else no limit; negative = no limit                                    */
-    double
-        tail; /* as in rfhe_paf_fit_options                                                     */
+    double sigmas; /* ... but at most |mean| + sigmas x standard deviation; 0 = 6 for a tuned single
+                    * polynomial of degree 4 or less (which bears values beyond its range), else no
+                    * limit; negative = no limit */
+    double tail;   /* as in rfhe_paf_fit_options */
     uint64_t seed;
 } rfhe_replace_options;
 

@@ -18,7 +18,7 @@ static rfhe_replace_options choose_ranges(const rfhe_replace_options *o, const r
     if (!(r.margin > 0)) { r.margin = o->tuning == RFHE_TUNE_NONE ? 1.1 : 1.3; }
     if (r.sigmas == 0 && o->tuning != RFHE_TUNE_NONE && stages == 1 && p->kind != RFHE_PAF_SIGN &&
         degree[0] <= 4) {
-        r.sigmas = degree[0] <= 2 ? 6 : 8;
+        r.sigmas = 6;
     }
     return r;
 }
