@@ -575,7 +575,12 @@ static void published_recipes_run_and_continue(void **state)
         ok(st, &err);
         assert_int_equal(a.groups, b.groups);
         assert_int_equal(a.images, b.images);
-        assert_memory_equal(a.rows, b.rows, a.groups * sizeof *a.rows);
+        for (size_t i = 0; i < a.groups; i++) { /* field by field: what lies between them is anything */
+            const rfhe_pa_row *x = &a.rows[i], *y = &b.rows[i];
+            assert_true(x->unit == y->unit && x->mode == y->mode && x->keep == y->keep && x->epoch == y->epoch);
+            assert_true(x->start == y->start && x->best_epoch == y->best_epoch);
+            assert_true(x->average == y->average && x->best == y->best);
+        }
         for (uint32_t v = 0; v < whole->n_values; v++) {
             const rfhe_tensor *x = whole->values[v].constant;
             const rfhe_value_id w = rfhe_graph_find(broken, whole->values[v].name);
