@@ -575,8 +575,8 @@ static void published_recipes_run_and_continue(void **state)
         ok(st, &err);
         assert_int_equal(a.groups, b.groups);
         assert_int_equal(a.images, b.images);
-        for (size_t i = 0; i < a.groups; i++) { /* field by field: what lies between them is anything */
-            const rfhe_pa_row *x = &a.rows[i], *y = &b.rows[i];
+        for (size_t k = 0; k < a.groups; k++) { /* field by field: what lies between them is anything */
+            const rfhe_pa_row *x = &a.rows[k], *y = &b.rows[k];
             assert_true(x->unit == y->unit && x->mode == y->mode && x->keep == y->keep && x->epoch == y->epoch);
             assert_true(x->start == y->start && x->best_epoch == y->best_epoch);
             assert_true(x->average == y->average && x->best == y->best);
