@@ -407,7 +407,10 @@ static void overflow_counts_images_beyond_the_range(void **state)
             assert_true(rows[0].beyond > 90 && rows[0].share > 0 && rows[0].worst > 2);
             assert_true(beyond >= rows[0].beyond);
         } else {
-            assert_true(rows[0].beyond == 0 && rows[0].share == 0 && rows[0].worst < 0.1);
+            if (rows[0].beyond != 0 || rows[0].share != 0 || rows[0].worst >= 0.1) {
+                fail_msg("%u images beyond, share %g, worst %g", (unsigned)rows[0].beyond, rows[0].share,
+                         rows[0].worst);
+            }
         }
         rfhe_free(rows);
         rfhe_free(r.row);
@@ -572,7 +575,12 @@ static void published_recipes_run_and_continue(void **state)
         ok(st, &err);
         assert_int_equal(a.groups, b.groups);
         assert_int_equal(a.images, b.images);
-        assert_memory_equal(a.rows, b.rows, a.groups * sizeof *a.rows);
+        for (size_t k = 0; k < a.groups; k++) { /* field by field: what lies between them is anything */
+            const rfhe_pa_row *x = &a.rows[k], *y = &b.rows[k];
+            assert_true(x->unit == y->unit && x->mode == y->mode && x->keep == y->keep && x->epoch == y->epoch);
+            assert_true(x->start == y->start && x->best_epoch == y->best_epoch);
+            assert_true(x->average == y->average && x->best == y->best);
+        }
         for (uint32_t v = 0; v < whole->n_values; v++) {
             const rfhe_tensor *x = whole->values[v].constant;
             const rfhe_value_id w = rfhe_graph_find(broken, whole->values[v].name);
