@@ -393,7 +393,7 @@ static void overflow_counts_images_beyond_the_range(void **state)
     for (int tight = 0; tight < 2; tight++) {
         rfhe_graph *g = copy_of(trained);
         const rfhe_replace_options o = {
-            .forms = form, .n_forms = 1, .layer_range = true, .margin = tight ? 0.2 : 100};
+            .forms = form, .n_forms = 1, .layer_range = true, .sigmas = -1, .margin = tight ? 0.2 : 100};
         rfhe_replace_report r = {0};
         rfhe_overflow *rows = NULL;
         size_t n = 0;
