@@ -7,7 +7,7 @@
  * allocates nothing. */
 #include "nn/exec_internal.h"
 
-#if RFHE_WITH_ONEDNN
+#ifdef RFHE_WITH_ONEDNN
 
 #include "base/mem.h"
 

@@ -2,7 +2,7 @@
  * float only, not fast. */
 #include "nn/exec_internal.h"
 
-#if !RFHE_WITH_ONEDNN
+#ifndef RFHE_WITH_ONEDNN
 
 #include "base/mem.h"
 
