@@ -134,4 +134,7 @@ typedef struct rfhe_program {
     } bill;
 } rfhe_program;
 
+/* All of it; NULL allowed. */
+void rfhe_program_free(rfhe_program *p);
+
 #endif
