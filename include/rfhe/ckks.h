@@ -418,6 +418,42 @@ RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_to_coeffs(rfhe_ct *out, const rfhe_ct
 /* Coefficients at the nominal scale of level 0 (levels above it are dropped) to slots at raise_level, nominal scale. */
 RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_raise(rfhe_ct *out, const rfhe_ct *a, const rfhe_refresh *r,
                                                  rfhe_evaluator *ev, rfhe_error *err);
+/* The coefficient that slot `slot` of 2^log2_slots becomes on the way to coefficients, and that becomes this slot on the
+ * way back: gap * rev(slot), gap = N / 2 / slots, below N/2. An imaginary part lies N/2 higher. Being made of a reversal
+ * of bits, the map is its own inverse: coefficient k, a multiple of gap below N/2, is slot
+ * rfhe_slot_coefficient(log2_n, log2_slots, k / gap) / gap. log2_slots < log2_n, slot < 2^log2_slots. */
+RFHE_API uint32_t rfhe_slot_coefficient(uint32_t log2_n, uint32_t log2_slots, uint32_t slot);
+
+/* The way to coefficients of a refresh with a number per slot folded in: slot j is multiplied by w_j = re[j] + i im[j]
+ * first. Same levels, same keys, same time; masks away what is not wanted (w = 0), gives channels factors of their own.
+ *   re, im   one number per slot of the refresh, in the order of slots; either may be NULL (zeros)
+ * Coefficient k = rfhe_slot_coefficient(j) of the result is Re(w_j z_j), coefficient k + N/2 is Im(w_j z_j): for real
+ * slots a mask with im alone puts them into the upper half.
+ * Memory: the first factor's diagonals (rfhe_to_coeffs_bytes); the rest is the refresh's, which is borrowed and must
+ * outlive the map. Factors are encoded at the scale of the first factor's prime (2^30 in B15-3), so w far below 1 loses
+ * bits: put a common factor elsewhere. Immutable once made. RFHE_E_ARG: not finite or too large. RFHE_E_NOMEM. */
+typedef struct rfhe_to_coeffs rfhe_to_coeffs;
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_to_coeffs_new(rfhe_to_coeffs **out, const rfhe_refresh *r,
+                                                      const double *re, const double *im,
+                                                      rfhe_error *err);
+RFHE_API void rfhe_to_coeffs_free(rfhe_to_coeffs *m);
+/* Bytes of the encoded diagonals. */
+RFHE_API size_t rfhe_to_coeffs_bytes(const rfhe_to_coeffs *m);
+/* out = coefficients of map(a): rfhe_ct_to_coeffs with the numbers of `map`. The result's bound is the root mean square
+ * of its slots, sqrt(slots) * rms(w) * bound of a, as for rfhe_encode_coeffs. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_to_coeffs_by(rfhe_ct *out, const rfhe_ct *a,
+                                                        const rfhe_to_coeffs *map, rfhe_evaluator *ev,
+                                                        rfhe_error *err);
+/* out = coefficients of sum_i map[i](a[i]), count >= 1: one first factor per operand, the other factors once. For the
+ * two halves of the coefficients (rfhe_refresh_to_slots), with real slots each:
+ *   one set of numbers w for both halves   join real + i imag (rfhe_ct_mul_monomial N/2, rfhe_ct_add), then
+ *                                          rfhe_ct_to_coeffs_by with re = w: no more time than one half
+ *   different numbers u and v              this, with maps (re = u) and (im = v)
+ * All maps from one refresh (RFHE_E_ARG). */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_to_coeffs_sum(rfhe_ct *out, const rfhe_ct *const *a,
+                                                         const rfhe_to_coeffs *const *map, size_t count,
+                                                         rfhe_evaluator *ev, rfhe_error *err);
+
 /* Parameters made for one another, by name: "B15-3", "B15-5" ... */
 typedef struct rfhe_refresh_set {
     const char *name, *summary;
