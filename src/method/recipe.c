@@ -43,7 +43,7 @@ rfhe_status rfhe_method_oneshot(rfhe_train_result *out, double *penalty, rfhe_gr
                                 rfhe_error *err)
 {
     rfhe_train_options train = opt->train;
-    ramp r = {.control = {.clamp = !opt->no_clamp, .penalty = opt->penalty, .range = opt->range},
+    ramp r = {.control = {.clamp = opt->no_clamp ? 0 : 1, .penalty = opt->penalty, .range = opt->range},
               .epochs = opt->ramp_epochs,
               .steps_per_epoch = fit->batch > 0 ? fit->images / fit->batch : 0,
               .train = &opt->train,
