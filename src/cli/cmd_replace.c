@@ -78,10 +78,13 @@ static void read_training(job *j)
     o->checkpoint = j->checkpoint;
     o->seed = j->cli->seed;
     o->progress = &j->cli->progress;
-    j->oneshot.penalty = rfhe_args_float(a, "penalty", 0.5);
-    j->oneshot.range = rfhe_args_float(a, "penalty-from", 1);
+    j->oneshot.penalty = rfhe_args_float(a, "penalty", 0.1);
+    j->oneshot.growth = rfhe_args_float(a, "penalty-growth", 30);
+    j->oneshot.range = rfhe_args_float(a, "penalty-from", 0.9);
     j->oneshot.ramp_epochs = rfhe_args_float(a, "ramp", 0.1 * (double)o->epochs);
-    j->oneshot.no_clamp = rfhe_args_has(a, "no-clamp");
+    j->oneshot.release = rfhe_args_float(a, "release", 0.4);
+    j->oneshot.open = rfhe_args_float(a, "open", 1.5);
+    j->headroom = rfhe_args_float(a, "headroom", 1.05);
 }
 
 static void read_published(job *j)
@@ -288,6 +291,7 @@ done:
 static rfhe_status train(job *j, rfhe_error *err)
 {
     rfhe_status st = RFHE_OK;
+    rfhe_profile seen = {0};
     rfhe_train_options *o = &j->oneshot.train;
 
     rfhe_text_clear(&j->identity);
@@ -297,8 +301,9 @@ static rfhe_status train(job *j, rfhe_error *err)
     rfhe_text_printf(&j->identity, "margin=%.17g\nsigmas=%.17g\nper layer=%d,%d\ntail=%.17g\ntuning=%d\n",
                      j->replace.margin, j->replace.sigmas, j->replace.per_layer, j->replace.layer_range,
                      j->replace.tail, (int)j->replace.tuning);
-    rfhe_text_printf(&j->identity, "penalty=%.17g\npenalty from=%.17g\nramp=%.17g\nno clamp=%d\n", j->oneshot.penalty,
-                     j->oneshot.range, j->oneshot.ramp_epochs, j->oneshot.no_clamp);
+    rfhe_text_printf(&j->identity, "penalty=%.17g\npenalty growth=%.17g\npenalty from=%.17g\nramp=%.17g\nrelease=%.17g, %.17g\n",
+                     j->oneshot.penalty, j->oneshot.growth, j->oneshot.range, j->oneshot.ramp_epochs,
+                     j->oneshot.release, j->oneshot.open);
     rfhe_text_printf(&j->identity, "recipe=%s\nseed=%" PRIu64 "\n", j->recipe, j->cli->seed);
     RFHE_TRY(rfhe_text_status(&j->identity));
     if (j->published) { return run_published(j, err); }
@@ -308,8 +313,14 @@ static rfhe_status train(job *j, rfhe_error *err)
     RFHE_TRY(rfhe_method_oneshot(&j->trained, &j->penalty, j->net, j->teacher, &j->fit.source,
                                  j->select.set != NULL ? &j->select.source : NULL, &j->oneshot, err));
     j->image_passes += j->trained.images;
+    if (j->headroom > 0) {
+        RFHE_TRY(rfhe_profile_collect(&seen, j->net, &j->calibrate.source, 0, RFHE_COMPUTE_F32, &j->cli->progress, err));
+        j->image_passes += seen.images;
+        RFHE_TRY(rfhe_method_widen(j->net, &seen, j->headroom, &j->widened, err));
+    }
 
 done:
+    rfhe_profile_clear(&seen);
     return st;
 }
 
