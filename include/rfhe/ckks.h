@@ -53,7 +53,7 @@ typedef struct rfhe_ckks_options {
     uint32_t first_bits;    /* width of q_0, at least scale_bits; 0 = min(50, scale_bits + 10)             */
     uint32_t special_count; /* special primes of key switching; 0 = the fastest choice that is secure      */
     uint32_t special_bits;  /* their width, up to 50; 0 = choose                                           */
-    uint32_t security_bits; /* 128; 0 = 128                                                                */
+    uint32_t security_bits; /* 128, 192 or 256; 0 = 128. Above 128 there is no refresh (its sparse secret) */
     bool insecure_test;     /* takes parameters below the security table. For tests; every object says so  */
     /* An explicit chain instead of depth, scale_bits and first_bits: chain[l] is the width of q_l, bottom first.
      * chain_scale[l] is log2 of the nominal scale at level l; 0 = the width of q_l (of q_1 for the bottom). */
@@ -65,7 +65,7 @@ typedef struct rfhe_ckks_info {
     uint32_t log2_n, top_level, special_count;
     uint32_t top_digits;    /* digits of a key made for the top level                              */
     double log2_q, log2_qp; /* of the chain; with the special primes                               */
-    uint32_t security_bits; /* 0 when insecure                                                     */
+    uint32_t security_bits; /* reached: 128, 192 or 256, by log2_qp; 0 when insecure                */
     bool is_insecure;       /* made with insecure_test and beyond the table                        */
     uint8_t id[32];         /* BLAKE2b of degree, primes and scales: two sets with one id are the same */
 } rfhe_ckks_info;

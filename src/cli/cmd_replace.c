@@ -147,31 +147,13 @@ static rfhe_status read_options(job *j, rfhe_error *err)
 /* Sets for fitting and choosing; the calibration images come from the fitting ones, as they are. */
 static rfhe_status open_sets(job *j, rfhe_error *err)
 {
-    const double share = j->wants_training ? rfhe_args_float(j->args, "val-fraction", 0.1) : 0;
-    const rfhe_dataset_options few = {.limit = rfhe_args_uint(j->args, "calibrate", 2000)};
-    rfhe_dataset_options o = {.limit = rfhe_args_uint(j->args, "limit", 0)};
+    rfhe_dataset_options o = {.limit = rfhe_args_uint(j->args, "calibrate", 2000)};
     rfhe_status st = RFHE_OK;
 
-    if (!(share >= 0 && share <= 0.9)) {
-        return rfhe_fail(err, RFHE_E_ARG, "--val-fraction must be 0 to 0.9, not %g", share);
-    }
-    if (share > 0) {
-        rfhe_dataset *all = NULL;
-        RFHE_TRY(rfhe_dataset_open(&all, j->spec, "train", NULL, err));
-        o.select_count = (uint64_t)llround(share * (double)rfhe_dataset_count(all));
-        rfhe_dataset_close(all);
-        if (o.select_count == 0) { o.select_count = 1; }
-        RFHE_TRY(rfhe_dataset_open(&j->select.set, j->spec, "select", &o, err));
-    }
-    const rfhe_dataset_options calibration = {.limit = few.limit, .select_count = o.select_count};
-    RFHE_TRY(rfhe_dataset_open(&j->calibrate.set, j->spec, share > 0 ? "fit" : "train", &calibration, err));
     if (j->wants_training) {
-        RFHE_TRY(rfhe_dataset_open(&j->fit.set, j->spec, share > 0 ? "fit" : "train", &o, err));
-        if (rfhe_dataset_count(j->fit.set) < j->batch) {
-            st = rfhe_fail(err, RFHE_E_ARG, "%zu training images do not fill a batch of %" PRIu32,
-                           rfhe_dataset_count(j->fit.set), j->batch);
-        }
+        RFHE_TRY(rfhe_images_split(&j->fit, &j->select, &o.select_count, j->spec, j->args, j->batch, err));
     }
+    RFHE_TRY(rfhe_dataset_open(&j->calibrate.set, j->spec, o.select_count > 0 ? "fit" : "train", &o, err));
 
 done:
     return st;
@@ -188,7 +170,6 @@ static rfhe_status start_loaders(job *j, rfhe_error *err)
 {
     const char *split = rfhe_args_text(j->args, "test-split", "test");
     const rfhe_dataset_options some = {.limit = rfhe_args_uint(j->args, "limit", 0)};
-    rfhe_augment augment = {0};
     rfhe_status st = RFHE_OK;
 
     RFHE_TRY(rfhe_network_transform(&j->transform, j->teacher, j->calibrate.set, j->args, err));
@@ -200,14 +181,7 @@ static rfhe_status start_loaders(job *j, rfhe_error *err)
     }
     if (j->wants_training) {
         const char *list = rfhe_args_text(j->args, "augment", rfhe_network_usual_augmentation(j->fit.set));
-        RFHE_TRY(rfhe_network_augmentation(&augment, list, err));
-        const rfhe_loader_options fit = {.batch = j->batch,
-                                         .shuffle = true,
-                                         .drop_last = true,
-                                         .prefetch = 4,
-                                         .seed = j->cli->seed,
-                                         .augment = augment};
-        RFHE_TRY(rfhe_images_open(&j->fit, j->fit.set, &j->transform, &fit, err));
+        RFHE_TRY(rfhe_images_start_training(&j->fit, &j->transform, j->batch, j->cli->seed, list, err));
         j->augmentation = list;
     }
 

@@ -20,7 +20,6 @@
     {"tuner", 0, RFHE_OPT_CHOICE, "NAME", "lm|adam", "least squares, or Adam as published (default: lm)"}, \
     {"calibrate", 0, RFHE_OPT_UINT, "N", NULL, "images for ranges and fits (default: 2000)"}, \
     {"epochs", 'e', RFHE_OPT_UINT, "N", NULL, "oneshot: passes over the training images (default: 20)"}, \
-    {"batch", 'b', RFHE_OPT_UINT, "N", NULL, "images per step (default: 128)"}, \
     {"optimizer", 0, RFHE_OPT_CHOICE, "RULE", "sgd|adamw", "update rule (default: sgd)"}, \
     {"lr", 0, RFHE_OPT_FLOAT, "RATE", NULL, "highest rate (default: sgd 0.03, adamw 0.001)"}, \
     {"coefficient-rate", 0, RFHE_OPT_FLOAT, "F", NULL, "times the rate for coefficients, 0 = fixed (default: 0.1)"}, \
@@ -46,12 +45,8 @@
     {"training", 0, RFHE_OPT_CHOICE, "HOW", "direct|progressive", \
      "published recipes: everything, or one activation and its layers (default: by recipe)"}, \
     {"faults", 0, RFHE_OPT_FLAG, NULL, NULL, "published recipes: with the faults of the released code"}, \
-    {"augment", 0, RFHE_OPT_TEXT, "LIST", NULL, "as for `rfhe train` (default: by data set)"}, \
-    {"val-fraction", 0, RFHE_OPT_FLOAT, "F", NULL, "training images set aside to choose by (default: 0.1)"}, \
     {"test-data", 0, RFHE_OPT_TEXT, "SPEC", NULL, "images to measure on at the end (default: those of --data)"}, \
-    {"test-split", 0, RFHE_OPT_TEXT, "NAME", NULL, "their split, or none (default: test)"}, \
-    {"limit", 0, RFHE_OPT_UINT, "N", NULL, "train on N images only, test on as many at most"}, \
-    {"dtype", 0, RFHE_OPT_CHOICE, "TYPE", "f32|bf16", "arithmetic of training (default: f32)"}
+    RFHE_OPTIONS_TRAINING_IMAGES
 
 enum { RFHE_REPLACE_MAX_FORMS = 512 };
 

@@ -185,7 +185,32 @@ static void values_and_gradients_match_the_formulas(void **state)
             }
         }
     }
-    check(CHANNELS_LAST, "even4", C, &controls[5], true);
+}
+
+/* Whether networks can be run in bf16 here: the CPU may lack it, or the build oneDNN. */
+static bool bf16_is_available(void)
+{
+    rfhe_paf p[C];
+    double scale[C];
+    rfhe_graph *g = build(CHANNELS_LAST, "even4", C, p, scale);
+    const rfhe_exec_options opt = {.batch = N, .compute = RFHE_COMPUTE_BF16};
+    rfhe_error err = {0};
+    rfhe_exec *e = NULL;
+    const rfhe_status st = rfhe_exec_new(&e, g, &opt, &err);
+
+    if (st != RFHE_E_UNSUPPORTED) { ok(st, &err); }
+    rfhe_exec_free(e);
+    rfhe_graph_free(g);
+    return st == RFHE_OK;
+}
+
+static void bf16_stays_close_to_the_formulas(void **state)
+{
+    const rfhe_paf_control control = {.alpha = 0.25, .clamp = 1, .penalty = 2.0};
+
+    (void)state;
+    if (!bf16_is_available()) { skip(); }
+    check(CHANNELS_LAST, "even4", C, &control, true);
 }
 
 /* A loss through the executor itself, moved along one coefficient. */
@@ -370,6 +395,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(values_and_gradients_match_the_formulas),
+        cmocka_unit_test(bf16_stays_close_to_the_formulas),
         cmocka_unit_test(coefficients_follow_central_differences),
         cmocka_unit_test(exported_chains_compute_the_same_and_are_found_again),
         cmocka_unit_test(a_changed_chain_is_left_alone),
