@@ -53,7 +53,7 @@ typedef struct rfhe_ckks_options {
     uint32_t first_bits;    /* width of q_0, at least scale_bits; 0 = min(50, scale_bits + 10)             */
     uint32_t special_count; /* special primes of key switching; 0 = the fastest choice that is secure      */
     uint32_t special_bits;  /* their width, up to 50; 0 = choose                                           */
-    uint32_t security_bits; /* 128; 0 = 128                                                                */
+    uint32_t security_bits; /* 128, 192 or 256; 0 = 128. Above 128 there is no refresh (its sparse secret) */
     bool insecure_test;     /* takes parameters below the security table. For tests; every object says so  */
     /* An explicit chain instead of depth, scale_bits and first_bits: chain[l] is the width of q_l, bottom first.
      * chain_scale[l] is log2 of the nominal scale at level l; 0 = the width of q_l (of q_1 for the bottom). */
@@ -65,7 +65,7 @@ typedef struct rfhe_ckks_info {
     uint32_t log2_n, top_level, special_count;
     uint32_t top_digits;    /* digits of a key made for the top level                              */
     double log2_q, log2_qp; /* of the chain; with the special primes                               */
-    uint32_t security_bits; /* 0 when insecure                                                     */
+    uint32_t security_bits; /* reached: 128, 192 or 256, by log2_qp; 0 when insecure                */
     bool is_insecure;       /* made with insecure_test and beyond the table                        */
     uint8_t id[32];         /* BLAKE2b of degree, primes and scales: two sets with one id are the same */
 } rfhe_ckks_info;
@@ -418,6 +418,42 @@ RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_to_coeffs(rfhe_ct *out, const rfhe_ct
 /* Coefficients at the nominal scale of level 0 (levels above it are dropped) to slots at raise_level, nominal scale. */
 RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_raise(rfhe_ct *out, const rfhe_ct *a, const rfhe_refresh *r,
                                                  rfhe_evaluator *ev, rfhe_error *err);
+/* The coefficient that slot `slot` of 2^log2_slots becomes on the way to coefficients, and that becomes this slot on the
+ * way back: gap * rev(slot), gap = N / 2 / slots, below N/2. An imaginary part lies N/2 higher. Being made of a reversal
+ * of bits, the map is its own inverse: coefficient k, a multiple of gap below N/2, is slot
+ * rfhe_slot_coefficient(log2_n, log2_slots, k / gap) / gap. log2_slots < log2_n, slot < 2^log2_slots. */
+RFHE_API uint32_t rfhe_slot_coefficient(uint32_t log2_n, uint32_t log2_slots, uint32_t slot);
+
+/* The way to coefficients of a refresh with a number per slot folded in: slot j is multiplied by w_j = re[j] + i im[j]
+ * first. Same levels, same keys, same time; masks away what is not wanted (w = 0), gives channels factors of their own.
+ *   re, im   one number per slot of the refresh, in the order of slots; either may be NULL (zeros)
+ * Coefficient k = rfhe_slot_coefficient(j) of the result is Re(w_j z_j), coefficient k + N/2 is Im(w_j z_j): for real
+ * slots a mask with im alone puts them into the upper half.
+ * Memory: the first factor's diagonals (rfhe_to_coeffs_bytes); the rest is the refresh's, which is borrowed and must
+ * outlive the map. Factors are encoded at the scale of the first factor's prime (2^30 in B15-3), so w far below 1 loses
+ * bits: put a common factor elsewhere. Immutable once made. RFHE_E_ARG: not finite or too large. RFHE_E_NOMEM. */
+typedef struct rfhe_to_coeffs rfhe_to_coeffs;
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_to_coeffs_new(rfhe_to_coeffs **out, const rfhe_refresh *r,
+                                                      const double *re, const double *im,
+                                                      rfhe_error *err);
+RFHE_API void rfhe_to_coeffs_free(rfhe_to_coeffs *m);
+/* Bytes of the encoded diagonals. */
+RFHE_API size_t rfhe_to_coeffs_bytes(const rfhe_to_coeffs *m);
+/* out = coefficients of map(a): rfhe_ct_to_coeffs with the numbers of `map`. The result's bound is the root mean square
+ * of its slots, sqrt(slots) * rms(w) * bound of a, as for rfhe_encode_coeffs. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_to_coeffs_by(rfhe_ct *out, const rfhe_ct *a,
+                                                        const rfhe_to_coeffs *map, rfhe_evaluator *ev,
+                                                        rfhe_error *err);
+/* out = coefficients of sum_i map[i](a[i]), count >= 1: one first factor per operand, the other factors once. For the
+ * two halves of the coefficients (rfhe_refresh_to_slots), with real slots each:
+ *   one set of numbers w for both halves   join real + i imag (rfhe_ct_mul_monomial N/2, rfhe_ct_add), then
+ *                                          rfhe_ct_to_coeffs_by with re = w: no more time than one half
+ *   different numbers u and v              this, with maps (re = u) and (im = v)
+ * All maps from one refresh (RFHE_E_ARG). */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_to_coeffs_sum(rfhe_ct *out, const rfhe_ct *const *a,
+                                                         const rfhe_to_coeffs *const *map, size_t count,
+                                                         rfhe_evaluator *ev, rfhe_error *err);
+
 /* Parameters made for one another, by name: "B15-3", "B15-5" ... */
 typedef struct rfhe_refresh_set {
     const char *name, *summary;

@@ -50,7 +50,8 @@ struct rfhe_ckks {
     uint32_t log2_n, n_q, n_p; /* n_q = top level + 1 */
     size_t n;
     bool is_insecure;
-    uint32_t security_bits;
+    uint32_t security_bits;   /* reached: 128, 192, 256; 0 when insecure                */
+    uint32_t security_wanted; /* by its maker; 128 for a set that was read              */
     rfhe_ring *ring;           /* n_q + n_p primes: the chain, then the special ones */
     const rfhe_modulus *m;     /* the ring's */
     const rfhe_ntt_table *ntt; /* the ring's */
