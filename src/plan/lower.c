@@ -40,8 +40,9 @@ static rfhe_status no_memory(lowering *s)
 
 /* ---- activations ---- */
 
-/* The schedule of one channel for a range of at least `scale`. */
-static rfhe_status schedule_channel(rfhe_paf_schedule *out, double *range, const rfhe_paf *paf, double scale, rfhe_error *err)
+/* The schedule of one channel for a range of at least `scale`; way < 0: the cheapest. */
+static rfhe_status schedule_channel(rfhe_paf_schedule *out, double *range, const rfhe_paf *paf, double scale, int way,
+                                    rfhe_error *err)
 {
     rfhe_status st = RFHE_OK;
     rfhe_paf p;
@@ -51,7 +52,7 @@ static rfhe_status schedule_channel(rfhe_paf_schedule *out, double *range, const
         const double r = scale * exp2(k / 4.0);
         p = *paf;
         if (k > 0) { rfhe_paf_rescale(&p, scale, r); }
-        st = rfhe_paf_schedule_relu(out, &p, err);
+        st = way < 0 ? rfhe_paf_schedule_relu(out, &p, err) : rfhe_paf_schedule_relu_way(out, &p, (uint32_t)way, err);
         *range = r;
         if (st != RFHE_OK || fabs(out->out_scale) >= 0x1p-10) { break; }
     }
@@ -96,6 +97,72 @@ static void make_generic(rfhe_paf *p, double by)
     }
 }
 
+/* All channels one way. *other: the first channel whose steps differ from those of channel 0; sets if none does. */
+static rfhe_status schedule_one_way(rfhe_paf_schedule *plan, double *range, size_t *other, const rfhe_paf *paf,
+                                    const double *scale, size_t sets, int way, rfhe_error *err)
+{
+    rfhe_status st = RFHE_OK;
+
+    *other = sets;
+#pragma omp parallel for schedule(dynamic)
+    for (size_t i = 0; i < sets; i++) {
+        rfhe_error own = {0};
+        const rfhe_status mine = schedule_channel(&plan[i], &range[i], &paf[i], scale[i], way, &own);
+        if (mine != RFHE_OK) {
+#pragma omp critical
+            if (st == RFHE_OK) { st = rfhe_fail(err, mine, "%s", own.text); }
+        }
+    }
+    for (size_t i = 0; i < sets && st == RFHE_OK && *other == sets; i++) {
+        if (!same_steps(&plan[0], &plan[i])) { *other = i; }
+    }
+    return st;
+}
+
+/* Depth first, then products, then constants, then the largest constant of any channel (it costs precision). */
+static double schedule_cost(const rfhe_paf_schedule *plan, size_t sets)
+{
+    double most = 1;
+
+    for (size_t i = 0; i < sets; i++) {
+        for (uint32_t k = 0; k < plan[i].n_steps; k++) { most = fmax(most, fabs(plan[i].step[k].c)); }
+        most = fmax(most, fabs(plan[i].out_scale));
+    }
+    return plan[0].depth * 1e9 + plan[0].products * 1e6 + plan[0].plain_products * 100 + log2(most) * 50;
+}
+
+/* One list of steps for all channels: the cheapest if it is the same for all, else the best of the fixed ways. Last, the
+ * fixed ways for coefficients moved by parts in 10^6, so that none is special. */
+static rfhe_status schedule_channels(lowering *s, const rfhe_node *node, rfhe_paf_schedule *plan, double *range, rfhe_paf *paf,
+                                     const double *scale, size_t sets)
+{
+    rfhe_status st = RFHE_OK;
+    size_t other = 0;
+    rfhe_error e = {0};
+
+    RFHE_TRY(schedule_one_way(plan, range, &other, paf, scale, sets, -1, s->err));
+    if (other == sets) { return RFHE_OK; }
+    const size_t first = other;
+    for (int attempt = 0; attempt < 2; attempt++) {
+        double best = INFINITY;
+        int way = -1;
+        for (size_t i = 0; i < sets && attempt > 0; i++) { make_generic(&paf[i], 1e-6 * (1 + (double)i / (double)sets)); }
+        for (int w = 0; w < RFHE_PAF_WAYS; w++) {
+            st = schedule_one_way(plan, range, &other, paf, scale, sets, w, &e);
+            if (st == RFHE_OK && other == sets && schedule_cost(plan, sets) < best) {
+                best = schedule_cost(plan, sets);
+                way = w;
+            }
+        }
+        if (way >= 0) { return schedule_one_way(plan, range, &other, paf, scale, sets, way, s->err); }
+    }
+    st = rfhe_fail(s->err, RFHE_E_UNSUPPORTED, "node '%s' (%s) cannot be planned: the polynomials of channels 0 and %zu need "
+                   "different steps", node->name, rfhe_paf_node_form(node), first);
+
+done:
+    return st;
+}
+
 static rfhe_status make_activation(lowering *s, uint32_t k)
 {
     const rfhe_fold_source *q = &s->f->source[k];
@@ -126,20 +193,7 @@ static rfhe_status make_activation(lowering *s, uint32_t k)
         goto done;
     }
     RFHE_TRY(rfhe_paf_node_get(s->f->graph, node, paf, scale, &sets, s->err));
-    for (size_t i = 0; i < sets; i++) {
-        for (int attempt = 0; attempt < 4; attempt++) {
-            rfhe_paf p = paf[i];
-            if (attempt > 0) { make_generic(&p, ldexp(1e-7, attempt)); }
-            RFHE_TRY(schedule_channel(&plan[i], &a->range[i], &p, scale[i], s->err));
-            if (same_steps(&plan[0], &plan[i])) { break; }
-        }
-        if (!same_steps(&plan[0], &plan[i])) {
-            st = rfhe_fail(s->err, RFHE_E_UNSUPPORTED, "node '%s' (%s) cannot be planned: the polynomials of channels 0 and %zu "
-                           "need different steps (%" PRIu32 " and %" PRIu32 ")", node->name, a->form, i, plan[0].n_steps,
-                           plan[i].n_steps);
-            goto done;
-        }
-    }
+    RFHE_TRY(schedule_channels(s, node, plan, a->range, paf, scale, sets));
     a->n_steps = plan[0].n_steps;
     a->depth = plan[0].depth;
     a->mask_level = needs_mask(&paf[0]);
@@ -572,10 +626,10 @@ static rfhe_status emit_reply(lowering *s)
     rfhe_instruction *i = &p->instruction[p->n_instructions];
 
     if (factor == NULL) { return no_memory(s); }
-    /* A number of the reply must stay below q_0 / (2 scale) = 2^9. */
+    /* A number of the reply must stay below q_0 / (2 scale) = 2^9, with room for the packing. */
     rfhe_affine_bound(factor, a, s->f);
     for (uint32_t o = 0; o < a->channels; o++) { most = fmax(most, factor[o]); }
-    p->reply_gain = most > 0 ? most / 128 : 1;
+    p->reply_gain = most > 0 ? most / 32 : 1;
     for (uint32_t o = 0; o < a->channels; o++) { factor[o] = 1 / p->reply_gain; }
     RFHE_TRY(emit_terms(s, &p->linear[p->n_linear], a, &whole, 1, 1, factor));
     *i = (rfhe_instruction){.kind = RFHE_DO_REPLY, .out = p->n_tensors, .which = p->n_linear, .level_in = p->level_linear};
