@@ -78,9 +78,9 @@ typedef struct rfhe_replace_job {
     rfhe_pa_result groups;
     rfhe_text identity;
     rfhe_loss_sums before, tuned, after, fixed; /* fixed: dynamic training, static scale */
-    rfhe_overflow *overflow_tuned, *overflow_after;
+    rfhe_overflow *overflow_tuned, *overflow_trained, *overflow_after; /* after: with the stated ranges */
     size_t n_overflow;
-    uint64_t beyond_tuned, beyond_after, image_passes;
+    uint64_t beyond_tuned, beyond_trained, beyond_after, image_passes;
     double penalty, seconds, headroom;
     size_t widened; /* ranges that training images left and that were stated anew */
     uint32_t pools, depth;

@@ -155,8 +155,8 @@ RFHE_MUST_USE rfhe_status rfhe_method_oneshot(rfhe_train_result *out, double *pe
                                               const rfhe_batch_source *fit,
                                               const rfhe_batch_source *select,
                                               const rfhe_oneshot_options *opt, rfhe_error *err);
-/* Widens every range that is narrower than margin times what `profile` saw reach it. The functions of x stay what they
- * are, up to rounding; only the stated ranges grow, so that what runs the network encrypted can rely on them.
+/* Widens every range that is narrower than margin times what `profile` saw reach it, to at most twice what it was (what
+ * goes further has diverged, and no range helps). The functions of x stay what they are, up to rounding; only the stated ranges grow, so that what runs the network encrypted can rely on them.
  * *widened (may be NULL): how many. */
 RFHE_MUST_USE rfhe_status rfhe_method_widen(rfhe_graph *g, const rfhe_profile *profile, double margin,
                                             size_t *widened, rfhe_error *err);

@@ -107,8 +107,9 @@ static rfhe_status widen_one(rfhe_graph *g, uint32_t at, const rfhe_profile_laye
     RFHE_TRY(rfhe_paf_node_get(g, &g->nodes[at], p, scale, &sets, err));
     for (size_t i = 0; i < sets; i++) {
         const rfhe_histogram *h = sets == 1 ? &l->whole : &l->channel[i];
-        const double need = h->n > 0 ? margin * rfhe_histogram_reach(h) : 0;
-        if (need <= scale[i]) { continue; }
+        const double reach = h->n > 0 ? margin * rfhe_histogram_reach(h) : 0;
+        const double need = fmin(reach, 2 * scale[i]);
+        if (need <= scale[i] * (1 + 1e-6)) { continue; } /* ranges are stored as floats */
         rfhe_paf_rescale(&p[i], scale[i], need);
         scale[i] = need;
         ++*widened;
