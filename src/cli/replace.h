@@ -40,6 +40,8 @@
     {"ema", 0, RFHE_OPT_FLOAT, "DECAY", NULL, "store an average of the weights (default: none)"}, \
     {"recalibrate", 0, RFHE_OPT_UINT, "N", NULL, "estimate BN statistics of an average from N batches (default: 50)"}, \
     {"group-epochs", 0, RFHE_OPT_UINT, "N", NULL, "published recipes: epochs of a group (default: 20)"}, \
+    {"group-images", 0, RFHE_OPT_UINT, "N", NULL, "published recipes: images of an epoch (default: all)"}, \
+    {"group-rate", 0, RFHE_OPT_FLOAT, "F", NULL, "published recipes: times their rates (default: 1)"}, \
     {"passes", 0, RFHE_OPT_UINT, "N", NULL, "published recipes: images shown in training at most (default: no limit)"}, \
     {"replacement", 0, RFHE_OPT_CHOICE, "HOW", "direct|progressive", \
      "published recipes: all activations at once, or one after the other (default: by recipe)"}, \

@@ -589,7 +589,7 @@ static void published_recipes_run_and_continue(void **state)
          .alternate = true,
          .dynamic = true},
         {.replace_progressively = true}, /* Fig. 6   */
-        {.train_progressively = true, .faults = true},
+        {.train_progressively = true, .faults = true, .epoch_images = 48},
     };
     const rfhe_replace_options replace = {.forms = form, .n_forms = 1, .per_layer = true};
     rfhe_profile p = profile_of(trained);
