@@ -78,11 +78,11 @@ static void read_training(job *j)
     o->checkpoint = j->checkpoint;
     o->seed = j->cli->seed;
     o->progress = &j->cli->progress;
-    j->oneshot.penalty = rfhe_args_float(a, "penalty", 0.1);
-    j->oneshot.growth = rfhe_args_float(a, "penalty-growth", 30);
+    j->oneshot.penalty = rfhe_args_float(a, "penalty", 1);
+    j->oneshot.growth = rfhe_args_float(a, "penalty-growth", 10);
     j->oneshot.range = rfhe_args_float(a, "penalty-from", 0.9);
     j->oneshot.ramp_epochs = rfhe_args_float(a, "ramp", 0.1 * (double)o->epochs);
-    j->oneshot.release = rfhe_args_float(a, "release", 0.4);
+    j->oneshot.release = rfhe_args_float(a, "release", 1);
     j->oneshot.open = rfhe_args_float(a, "open", 1.5);
     j->headroom = rfhe_args_float(a, "headroom", 1.05);
 }

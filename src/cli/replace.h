@@ -25,12 +25,12 @@
     {"lr", 0, RFHE_OPT_FLOAT, "RATE", NULL, "highest rate (default: sgd 0.03, adamw 0.001)"}, \
     {"coefficient-rate", 0, RFHE_OPT_FLOAT, "F", NULL, "times the rate for coefficients, 0 = fixed (default: 0.1)"}, \
     {"weight-decay", 0, RFHE_OPT_FLOAT, "F", NULL, "of kernels and matrices (default: sgd 0.0005, adamw 0.02)"}, \
-    {"penalty", 0, RFHE_OPT_FLOAT, "W", NULL, "weight of the range penalty at its strongest (default: 0.1)"}, \
-    {"penalty-growth", 0, RFHE_OPT_FLOAT, "F", NULL, "by which it grows over half the run (default: 30)"}, \
+    {"penalty", 0, RFHE_OPT_FLOAT, "W", NULL, "weight of the range penalty at its strongest (default: 1)"}, \
+    {"penalty-growth", 0, RFHE_OPT_FLOAT, "F", NULL, "by which it grows over half the run (default: 10)"}, \
     {"penalty-from", 0, RFHE_OPT_FLOAT, "F", NULL, "share of the range where it begins (default: 0.9)"}, \
     {"ramp", 0, RFHE_OPT_FLOAT, "EPOCHS", NULL, "from ReLU to the polynomial over so many (default: a tenth)"}, \
     {"release", 0, RFHE_OPT_FLOAT, "F", NULL, \
-     "share of the run in which values are clamped to their range, 1 = always (default: 0.4)"}, \
+     "share of the run in which values are clamped to their range, 1 = always (default: 1)"}, \
     {"open", 0, RFHE_OPT_FLOAT, "F", NULL, "then the clamp opens to this multiple of the range (default: 1.5)"}, \
     {"headroom", 0, RFHE_OPT_FLOAT, "F", NULL, \
      "state ranges of at least F times what training images reach, 0 = as trained (default: 1.05)"}, \
