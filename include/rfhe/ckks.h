@@ -393,6 +393,30 @@ RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_linear(rfhe_ct *out, const rfhe_ct *a
                                                   const rfhe_linear_map *m, rfhe_evaluator *ev,
                                                   rfhe_error *err);
 
+/* ---- Convolution on coefficients ------------------------------------------------------------------------------ */
+
+/* The coefficients other than zero of the polynomial between input j and output o: writes at most `most` pairs (as given to
+ * rfhe_ct_convolve) and returns their number; 0 = no product. Index i < N is X^i, N <= i < 2N is -X^(i-N) = X^i. An index
+ * may come twice (added). Called from several threads at once and several times for one (o, j), in any order: must
+ * give the same each time and change nothing. */
+typedef size_t rfhe_kernel_fn(void *ctx, size_t o, size_t j, uint32_t *index, double *value);
+
+/* out[o] = sum over j of in[j] * K(o, j), o < n_out, j < n_in: convolutions of polynomials whose coefficients are the data.
+ * K is encoded at `scale` (0 = rfhe_plain_scale(in[0], 0)), rounded to integers; the scales multiply, nothing is rescaled.
+ *   in      one level, one scale, two parts; none of them among the outputs (RFHE_E_ARG)
+ *   fn      gives K(o, j), which is transformed on the fly: nothing of it stays in memory
+ * To reach the nominal scale of the level below after a packing of `count` and one rescaling, use the scale
+ * rfhe_plain_scale(in[0], 0) / count.
+ * Error and bound are carried in the mean over slots: a product with K multiplies both by its 2-norm.
+ * Cost per (o, j) and limb: one transform, two pointwise products; parallel over outputs and limbs. The first use with
+ * an evaluator makes room: 4 limbs and 20 * most bytes per thread. RFHE_E_ARG also for an index from 2N, a number
+ * that is not finite, more than `most` of them. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_convolve(rfhe_ct *const *out, size_t n_out,
+                                                    const rfhe_ct *const *in, size_t n_in,
+                                                    rfhe_kernel_fn *fn, void *ctx, size_t most,
+                                                    double scale, rfhe_evaluator *ev,
+                                                    rfhe_error *err);
+
 /* ---- Packing of coefficients --------------------------------------------------------------------------------- */
 
 /* Merges `count` = 2^b ciphertexts, of whose coefficients only those at multiples of `count` matter, into ct[0]:
