@@ -40,6 +40,7 @@ typedef struct rfhe_ct rfhe_ct;                     /* a ciphertext             
 typedef struct rfhe_evaluator rfhe_evaluator;       /* workspaces and borrowed keys     */
 typedef struct rfhe_linear_map rfhe_linear_map;     /* a matrix, encoded by diagonals   */
 typedef struct rfhe_poly_program rfhe_poly_program; /* a schedule for polynomials       */
+typedef struct rfhe_poly_vectors rfhe_poly_vectors; /* its constants, a number per slot */
 
 /* ---- Parameters ---------------------------------------------------------------------------------------------- */
 
@@ -316,6 +317,41 @@ RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_evaluate(rfhe_ct *out, const rfhe_ct 
                                                     const rfhe_poly_program *p, rfhe_evaluator *ev,
                                                     rfhe_error *err);
 
+/* A program whose constants may differ from slot to slot: the c of every flagged step (SCALE and CONST only, RFHE_E_ARG
+ * otherwise) is ignored here and given later, as a vector. It has the depth, the products and the keys that almost any
+ * numbers in these places would have; what is written for special numbers (c = 0, c = 1) gains nothing. Bind vectors
+ * with rfhe_poly_vectors_new; rfhe_ct_evaluate refuses such a program unless nothing is flagged. out_scale is one number
+ * for all slots; a factor per slot belongs to what follows (rfhe_to_coeffs_new).
+ *   is_vector   one flag per step */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_poly_program_with_vectors(rfhe_poly_program **out,
+                                                                  const rfhe_poly_step *step,
+                                                                  const bool *is_vector,
+                                                                  size_t count, double out_scale,
+                                                                  rfhe_error *err);
+/* Gives a program its vectors, encoded for inputs at `level` (or above) and `scale` (0 = nominal at `level`).
+ *   value   one pointer per flagged step, in the order of the steps, to n numbers in the order of slots
+ *   n       slots, a power of two up to N/2; the numbers repeat when it is smaller
+ * Any finite numbers: slots of zeros (padding) are fine. Constants that come out equal in all slots stay numbers. Cost
+ * of an evaluation: two pointwise products per limb for each constant factor that is a vector, a sum for each summand.
+ * Memory: (level + 1) * N * 8 bytes per such constant at the level where it is used. Keeps nothing of `p`. Encoding uses
+ * the team. RFHE_E_DEPTH, RFHE_E_ARG (numbers too large, n), RFHE_E_NOMEM. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_poly_vectors_new(rfhe_poly_vectors **out,
+                                                         const rfhe_poly_program *p,
+                                                         const rfhe_ckks *c,
+                                                         const double *const *value, size_t n,
+                                                         uint32_t level, double scale,
+                                                         rfhe_error *err);
+RFHE_API void rfhe_poly_vectors_free(rfhe_poly_vectors *v);
+/* Bytes of the encoded constants and their tables. */
+RFHE_API size_t rfhe_poly_vectors_bytes(const rfhe_poly_vectors *v);
+/* The same program on a number, as slot `slot` (modulo n) computes it. */
+RFHE_API double rfhe_poly_vectors_value(const rfhe_poly_vectors *v, size_t slot, double x);
+/* out = program with these vectors (a), as rfhe_ct_evaluate. a at the level they were bound to or above, at their scale;
+ * the result is `depth` levels below the level of the binding. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_evaluate_vectors(rfhe_ct *out, const rfhe_ct *a,
+                                                            const rfhe_poly_vectors *v,
+                                                            rfhe_evaluator *ev, rfhe_error *err);
+
 /* ---- Linear maps --------------------------------------------------------------------------------------------- */
 
 /* Diagonal k of a matrix on n slots: out[i] = sum over diagonals of re/im[i] * in[(i + index) mod n]. */
@@ -418,6 +454,42 @@ RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_to_coeffs(rfhe_ct *out, const rfhe_ct
 /* Coefficients at the nominal scale of level 0 (levels above it are dropped) to slots at raise_level, nominal scale. */
 RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_raise(rfhe_ct *out, const rfhe_ct *a, const rfhe_refresh *r,
                                                  rfhe_evaluator *ev, rfhe_error *err);
+/* The coefficient that slot `slot` of 2^log2_slots becomes on the way to coefficients, and that becomes this slot on the
+ * way back: gap * rev(slot), gap = N / 2 / slots, below N/2. An imaginary part lies N/2 higher. Being made of a reversal
+ * of bits, the map is its own inverse: coefficient k, a multiple of gap below N/2, is slot
+ * rfhe_slot_coefficient(log2_n, log2_slots, k / gap) / gap. log2_slots < log2_n, slot < 2^log2_slots. */
+RFHE_API uint32_t rfhe_slot_coefficient(uint32_t log2_n, uint32_t log2_slots, uint32_t slot);
+
+/* The way to coefficients of a refresh with a number per slot folded in: slot j is multiplied by w_j = re[j] + i im[j]
+ * first. Same levels, same keys, same time; masks away what is not wanted (w = 0), gives channels factors of their own.
+ *   re, im   one number per slot of the refresh, in the order of slots; either may be NULL (zeros)
+ * Coefficient k = rfhe_slot_coefficient(j) of the result is Re(w_j z_j), coefficient k + N/2 is Im(w_j z_j): for real
+ * slots a mask with im alone puts them into the upper half.
+ * Memory: the first factor's diagonals (rfhe_to_coeffs_bytes); the rest is the refresh's, which is borrowed and must
+ * outlive the map. Factors are encoded at the scale of the first factor's prime (2^30 in B15-3), so w far below 1 loses
+ * bits: put a common factor elsewhere. Immutable once made. RFHE_E_ARG: not finite or too large. RFHE_E_NOMEM. */
+typedef struct rfhe_to_coeffs rfhe_to_coeffs;
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_to_coeffs_new(rfhe_to_coeffs **out, const rfhe_refresh *r,
+                                                      const double *re, const double *im,
+                                                      rfhe_error *err);
+RFHE_API void rfhe_to_coeffs_free(rfhe_to_coeffs *m);
+/* Bytes of the encoded diagonals. */
+RFHE_API size_t rfhe_to_coeffs_bytes(const rfhe_to_coeffs *m);
+/* out = coefficients of map(a): rfhe_ct_to_coeffs with the numbers of `map`. The result's bound is the root mean square
+ * of its slots, sqrt(slots) * rms(w) * bound of a, as for rfhe_encode_coeffs. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_to_coeffs_by(rfhe_ct *out, const rfhe_ct *a,
+                                                        const rfhe_to_coeffs *map, rfhe_evaluator *ev,
+                                                        rfhe_error *err);
+/* out = coefficients of sum_i map[i](a[i]), count >= 1: one first factor per operand, the other factors once. For the
+ * two halves of the coefficients (rfhe_refresh_to_slots), with real slots each:
+ *   one set of numbers w for both halves   join real + i imag (rfhe_ct_mul_monomial N/2, rfhe_ct_add), then
+ *                                          rfhe_ct_to_coeffs_by with re = w: no more time than one half
+ *   different numbers u and v              this, with maps (re = u) and (im = v)
+ * All maps from one refresh (RFHE_E_ARG). */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_to_coeffs_sum(rfhe_ct *out, const rfhe_ct *const *a,
+                                                         const rfhe_to_coeffs *const *map, size_t count,
+                                                         rfhe_evaluator *ev, rfhe_error *err);
+
 /* Parameters made for one another, by name: "B15-3", "B15-5" ... */
 typedef struct rfhe_refresh_set {
     const char *name, *summary;

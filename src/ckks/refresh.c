@@ -24,6 +24,7 @@
 #include "ckks/dft.h"
 #include "ckks/internal.h"
 #include "ckks/reduction.h"
+#include "ckks/refresh_parts.h"
 #include "ckks/security.h"
 
 static const double two_pi = 6.28318530717958647692;
@@ -40,12 +41,18 @@ struct rfhe_refresh {
 };
 
 /* Cuts log2_slots layers into `factors` pieces as evenly as possible. The factor with the longest butterflies is half as
- * large as the others (2^k instead of 2^(k+1) - 1 diagonals), so it takes a spare layer first. */
+ * large as the others (2^k instead of 2^(k+1) - 1 diagonals), so it takes a spare layer first. Where there is none, it
+ * may take one from another factor and the number of diagonals stays: the way to coefficients does so, because its first
+ * factor stands at the higher level and is the one that masks multiply (to_coeffs.c). */
 static void cut_layers(uint8_t *layers, uint32_t factors, uint32_t log2_slots, bool longest_first)
 {
     for (uint32_t f = 0; f < factors; f++) {
         const uint32_t place = longest_first ? f : factors - 1 - f;
         layers[place] = (uint8_t)(log2_slots / factors + (f < log2_slots % factors ? 1 : 0));
+    }
+    if (!longest_first && factors > 1 && log2_slots % factors == 0 && layers[0] > 1) {
+        layers[0]--;
+        layers[factors - 1]++;
     }
 }
 
@@ -253,12 +260,61 @@ rfhe_status rfhe_ct_to_coeffs(rfhe_ct *out, const rfhe_ct *a, const rfhe_refresh
 
     RFHE_TRY(check_refresh(r, ev, err));
     RFHE_TRY(rfhe_ct_linear(out, a, r->to_coeffs[0], ev, err));
-    for (uint32_t f = 1; f < r->opt.to_coeffs_factors; f++) {
-        RFHE_TRY(rfhe_ct_linear(out, out, r->to_coeffs[f], ev, err));
-    }
+    RFHE_TRY(rfhe_refresh_finish_to_coeffs(out, r, ev, err));
 
 done:
     return st;
+}
+
+rfhe_status rfhe_refresh_finish_to_coeffs(rfhe_ct *ct, const rfhe_refresh *r, rfhe_evaluator *ev, rfhe_error *err)
+{
+    rfhe_status st = RFHE_OK;
+
+    for (uint32_t f = 1; st == RFHE_OK && f < r->opt.to_coeffs_factors; f++) {
+        st = rfhe_ct_linear(ct, ct, r->to_coeffs[f], ev, err);
+    }
+    return st;
+}
+
+rfhe_status rfhe_refresh_masked_map(rfhe_linear_map **out, const rfhe_refresh *r, const double *re, const double *im,
+                                    rfhe_error *err)
+{
+    const size_t n = r->slots;
+    const uint32_t factors = r->opt.to_coeffs_factors, level = r->opt.to_coeffs_level;
+    const double *const scale = r->c->scale;
+    const rfhe_linear_options opt = {.in_scale = scale[level], .out_scale = factors == 1 ? scale[0] : scale[level - 1]};
+    uint8_t layers[RFHE_REFRESH_MAX_FACTORS] = {0};
+    rfhe_dft_factor dft = {0};
+    rfhe_diagonal *diagonal = NULL;
+    rfhe_status st = RFHE_OK;
+
+    cut_layers(layers, factors, r->log2_slots, false);
+    if (rfhe_dft_factor_new(&dft, layers, factors, 0, r->log2_slots, false, 1) != RFHE_OK ||
+        (diagonal = rfhe_alloc(dft.count, sizeof *diagonal)) == NULL) {
+        st = rfhe_fail(err, RFHE_E_NOMEM, "no memory for a way to coefficients");
+        goto done;
+    }
+    for (size_t d = 0; d < dft.count; d++) {
+        double *const x = dft.re + d * n, *const y = dft.im + d * n;
+        for (size_t i = 0; i < n; i++) { /* row i reads slot i + offset */
+            const size_t j = (i + dft.offset[d]) & (n - 1);
+            const double wx = re != NULL ? re[j] : 0, wy = im != NULL ? im[j] : 0, t = x[i];
+            x[i] = t * wx - y[i] * wy;
+            y[i] = t * wy + y[i] * wx;
+        }
+        diagonal[d] = (rfhe_diagonal){.index = dft.offset[d], .re = x, .im = y};
+    }
+    RFHE_TRY(rfhe_linear_map_new(out, r->c, n, diagonal, dft.count, level, &opt, err));
+
+done:
+    rfhe_dft_factor_clear(&dft);
+    rfhe_free(diagonal);
+    return st;
+}
+
+const rfhe_ckks *rfhe_refresh_params(const rfhe_refresh *r)
+{
+    return r->c;
 }
 
 /* out0 + out1 s_to = in0 + in1 s_from at `level`, with the key of `element`. */
