@@ -184,6 +184,7 @@ rfhe_status rfhe_poly_vectors_new(rfhe_poly_vectors **out, const rfhe_poly_progr
     slots = rfhe_alloc((size_t)(made > 0 ? made : 1) * n, sizeof *slots);
     if (slots == NULL) { goto no_memory; }
     uint32_t at = 0, work[RFHE_POLY_MAX_NODES * 2] = {0};
+    rfhe_status status[RFHE_POLY_MAX_NODES * 2] = {RFHE_OK};
     for (uint32_t k = 0; k < v->constants; k++) {
         double square = 0;
         if (!list[k].is_vector) { continue; }
@@ -200,24 +201,18 @@ rfhe_status rfhe_poly_vectors_new(rfhe_poly_vectors **out, const rfhe_poly_progr
         v->rms[k] = sqrt(square / (double)n);
         work[at++] = k;
     }
-    rfhe_error first_error = {0};
+    rfhe_error *const error = rfhe_calloc(at + 1, sizeof *error);
+    if (error == NULL) { goto no_memory; }
 #pragma omp parallel for schedule(dynamic) if (c->n >= RFHE_PARALLEL_FROM)
     for (uint32_t i = 0; i < at; i++) {
         const place *to = &list[work[i]];
-        rfhe_error e = {0};
-        const rfhe_status s = rfhe_encode(&v->pt[work[i]], c, slots + (size_t)i * n, NULL, n, to->level, to->scale, &e);
-        if (s != RFHE_OK) {
-#pragma omp critical(rfhe_poly_vectors)
-            {
-                st = s;
-                first_error = e;
-            }
-        }
+        status[i] = rfhe_encode(&v->pt[work[i]], c, slots + (size_t)i * n, NULL, n, to->level, to->scale, &error[i]);
     }
-    if (st != RFHE_OK) {
-        st = rfhe_fail(err, st, "%s", first_error.text);
-        goto done;
+    for (uint32_t i = 0; i < at && st == RFHE_OK; i++) {
+        if (status[i] != RFHE_OK) { st = rfhe_fail(err, status[i], "%s", error[i].text); }
     }
+    rfhe_free(error);
+    if (st != RFHE_OK) { goto done; }
     v->bytes = v->lanes * v->constants * sizeof *v->number + n * sizeof *v->lane;
     for (uint32_t i = 0; i < at; i++) { v->bytes += (size_t)(list[work[i]].level + 1) * c->n * sizeof(uint64_t); }
     *out = v;
