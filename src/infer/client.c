@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "ckks/random.h"
+#include "ckks/internal.h"
 #include "infer/clear.h"
 
 struct rfhe_client {
@@ -65,10 +66,14 @@ static rfhe_status activation_keys(rfhe_key_list *list, const rfhe_activation *a
                                    rfhe_error *err)
 {
     rfhe_poly_program *program = NULL;
+    bool is_vector[RFHE_POLY_MAX_STEPS] = {false};
     rfhe_status st = RFHE_OK;
 
-    if (a->n_steps == 0) { return RFHE_OK; }
-    RFHE_TRY(rfhe_poly_program_from_steps(&program, a->step, a->n_steps, 1, err));
+    if (a->n_steps == 0 || a->n_steps > RFHE_POLY_MAX_STEPS || a->mask_level > level) { return RFHE_OK; }
+    for (uint32_t k = 0; k < a->n_steps; k++) {
+        is_vector[k] = a->step[k].op == RFHE_POLY_SCALE || a->step[k].op == RFHE_POLY_CONST;
+    }
+    RFHE_TRY(rfhe_poly_program_with_vectors(&program, a->step, is_vector, a->n_steps, 1, err));
     RFHE_TRY(rfhe_poly_program_keys(program, c, level - a->mask_level, list, err));
 
 done:
@@ -90,7 +95,7 @@ rfhe_status rfhe_program_keys(rfhe_key_list *list, const rfhe_program *p, const 
         } else if (in->kind == RFHE_DO_LINEAR) {
             st = rfhe_pack_keys(c, l->block, p->level_linear, list, err);
         } else {
-            st = RFHE_OK; /* TODO reply */
+            st = rfhe_pack_keys(c, l->block, p->level_linear, list, err);
         }
     }
     return st;
@@ -256,7 +261,7 @@ static rfhe_status encrypt(rfhe_message *m, rfhe_client *k, rfhe_error *err)
     memcpy(m->tag, tag.bytes, RFHE_TAG_BYTES);
     for (uint32_t t = 0; t < l->ciphertexts; t++) {
         rfhe_layout_scatter(k->coefficient, k->n, l, t, k->tensor);
-        RFHE_TRY(rfhe_encode_coeffs(&pt, k->c, k->coefficient, k->n, k->p->level_linear, 0, err));
+        RFHE_TRY(rfhe_encode_coeffs(&pt, k->c, k->coefficient, k->n, k->p->level_linear, rfhe_ckks_scale(k->c, 0), err));
         RFHE_TRY(rfhe_ct_new(&m->ct[t], k->c, k->p->level_linear, err));
         RFHE_TRY(rfhe_encrypt_secret(m->ct[t], pt, k->sk, err));
         /* The bound of a message is in the clear: it must not tell one image from another. */

@@ -92,9 +92,9 @@ static rfhe_status check_ciphertext(const rfhe_ct *ct, rfhe_message_kind kind, c
         return rfhe_fail(err, RFHE_E_FORMAT, "ciphertext %u of the %s has %u parts at level %u, not 2 at level %u", i,
                          kind_name[kind], rfhe_ct_parts(ct), rfhe_ct_level(ct), level);
     }
-    if (kind == RFHE_REQUEST && rfhe_ct_scale(ct) != rfhe_ckks_scale(c, level)) {
+    if (kind == RFHE_REQUEST && rfhe_ct_scale(ct) != rfhe_ckks_scale(c, 0)) {
         return rfhe_fail(err, RFHE_E_FORMAT, "ciphertext %u of the request has scale 2^%.6f, not 2^%.6f", i,
-                         log2(rfhe_ct_scale(ct)), log2(rfhe_ckks_scale(c, level)));
+                         log2(rfhe_ct_scale(ct)), log2(rfhe_ckks_scale(c, 0)));
     }
     return RFHE_OK;
 }
