@@ -393,12 +393,31 @@ RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_linear(rfhe_ct *out, const rfhe_ct *a
 /* Merges `count` = 2^b ciphertexts, of whose coefficients only those at multiples of `count` matter, into ct[0]:
  * coefficient count*i + o of the result is coefficient count*i of ct[o], everything else cancels. count - 1 key
  * switches with b keys. The numbers are kept (the factor `count` goes into the scale). All inputs: one level, one
- * scale, two parts; ct[1..] are overwritten. Source: [CDKS21]; [KG23]. */
+ * scale, two parts; ct[1..] are overwritten. Source: [CDKS21]; [KG23].
+ * Entries other than ct[0] may be NULL: zeros. A merge needs its key switch unless both of its operands are absent, and
+ * the tree merges o and o + count/2 first, then distances count/4 .. 1: absent entries save most where they are
+ * neighbours in bit-reversed order (10 channels in a block of 16 take 15 key switches as 0 .. 9, and 11 at the places
+ * o = reversal of 0 .. 9). Merges are spread over the team; the same bits for any number of threads. */
 RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_pack(rfhe_ct *const *ct, size_t count, rfhe_evaluator *ev,
                                                 rfhe_error *err);
 /* The keys of a packing of `count` at `level`. */
 RFHE_API RFHE_MUST_USE rfhe_status rfhe_pack_keys(const rfhe_ckks *c, size_t count, uint32_t level,
                                                   rfhe_key_list *list, rfhe_error *err);
+
+/* Merges the constant coefficients of `count` ciphertexts (any number, 1 .. N) into ct[0]: with count2 = count rounded up
+ * to a power of two, coefficient k * (N / count2) of the result is coefficient 0 of ct[k]; every other coefficient
+ * cancels to zero, up to the noise of key switching, whatever the other coefficients of the inputs were. So the result
+ * tells the constants and nothing else. count2 - 1 + log2(N / count2) key switches with log2 N keys: the packing tree,
+ * then a trace [CDKS21].
+ *   bound   largest |number| among the constants: the factor N of the tree goes into the scale as far as the modulus has
+ *           room above scale * bound, the rest is divided out beforehand, which costs as many bits of precision as
+ *           it has. Pack at level 1 before rescaling rather than at level 0: there are bits to spare.
+ * Inputs as for rfhe_ct_pack (ct[1..] may be NULL, and are overwritten). RFHE_E_ARG: the constants do not fit. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_pack_scalars(rfhe_ct *const *ct, size_t count, double bound,
+                                                        rfhe_evaluator *ev, rfhe_error *err);
+/* Its keys, the same for any count. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_pack_scalars_keys(const rfhe_ckks *c, uint32_t level,
+                                                          rfhe_key_list *list, rfhe_error *err);
 
 /* ---- Refresh (bootstrapping) --------------------------------------------------------------------------------- */
 
