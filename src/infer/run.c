@@ -61,7 +61,6 @@ struct rfhe_server {
     rfhe_evaluator *ev;
     size_t n, bound_bytes, mask_bytes, used_bound, used_mask;
     uint32_t log2_n;
-    double gain;           /* numbers of the masked ways, see above */
     stage *stage;          /* per instruction */
     mask *masks;
     uint32_t n_masks;
@@ -157,6 +156,9 @@ static uint32_t fill_weights(const rfhe_server *s, const rfhe_instruction *in, u
     const rfhe_layout *l = &s->p->tensor[in->out].layout;
     const rfhe_activation *a = &s->p->activation[in->which];
     const size_t half = s->n / 2, slots = s->info.slots, gap = half / slots;
+    /* The scale at which the polynomial ends, against the one at which the way to coefficients starts. */
+    const uint32_t end = s->info.raise_level - a->mask_level - a->depth;
+    const double gain = rfhe_ckks_scale(s->c, s->info.to_coeffs_level) / rfhe_ckks_scale(s->c, end);
     bool used[2] = {false, false};
 
     memset(weight, 0, 2 * slots * sizeof *weight);
@@ -167,7 +169,7 @@ static uint32_t fill_weights(const rfhe_server *s, const rfhe_instruction *in, u
                 const size_t at = ((size_t)c * l->height + y) * l->width + x;
                 used[h] = true;
                 weight[h * slots + slot_of(s, index % half, gap)] =
-                    s->gain * (a->weight != NULL ? (double)a->weight[at] : 1.0);
+                    gain * (a->weight != NULL ? (double)a->weight[at] : 1.0);
             }
         }
     }
@@ -285,9 +287,6 @@ static rfhe_status prepare_activation(rfhe_server *s, uint32_t i, double *weight
             goto done;
         }
     }
-    /* The scale at which the polynomial ends, against the one at which the way to coefficients starts. */
-    const uint32_t end = s->info.raise_level - a->mask_level - a->depth;
-    s->gain = rfhe_ckks_scale(s->c, s->info.to_coeffs_level) / rfhe_ckks_scale(s->c, end);
     g->place = rfhe_calloc(l->ciphertexts, sizeof *g->place);
     g->before = rfhe_calloc((size_t)2 * l->ciphertexts, sizeof *g->before);
     if (g->place == NULL || g->before == NULL) {
@@ -553,10 +552,10 @@ static rfhe_status convolve(rfhe_ct **out, uint32_t outputs, size_t count, rfhe_
     const kernel *user = k;
 
     RFHE_TRY(rfhe_ct_new(&term, s->c, level, err));
-    for (uint32_t o = 0; o < count; o++) {
+    for (uint32_t o = 0; o < outputs; o++) {
         RFHE_TRY(rfhe_ct_new(&out[o], s->c, level, err));
         RFHE_TRY(rfhe_ct_set_scale(out[o], rfhe_ckks_scale(s->c, 0) * scale, err));
-        for (uint32_t j = 0; j < inputs && o < outputs; j++) {
+        for (uint32_t j = 0; j < inputs; j++) {
             memset(s->scratch, 0, s->n * sizeof(double));
             each_weight(k, o, j, add_dense, (void *)&user);
             RFHE_TRY(rfhe_encode_coeffs(&pt, s->c, s->scratch, s->n, level, scale, err));
@@ -680,7 +679,7 @@ static rfhe_status activate_half(run *r, uint32_t i, uint32_t t, uint32_t h, rfh
     }
     if (bound != NULL) { RFHE_TRY(rfhe_ct_evaluate_vectors(x, x, bound, s->ev, err)); }
     RFHE_TRY(rfhe_ct_drop(x, x, s->info.to_coeffs_level, s->ev, err));
-    RFHE_TRY(rfhe_ct_set_scale(x, rfhe_ckks_scale(s->c, s->info.to_coeffs_level), err)); /* see gain */
+    RFHE_TRY(rfhe_ct_set_scale(x, rfhe_ckks_scale(s->c, s->info.to_coeffs_level), err)); /* the weights make up */
     rfhe_ct_set_bound(x, 1);
 
 done:

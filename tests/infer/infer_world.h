@@ -202,11 +202,11 @@ static inline rfhe_program *program_of_halves(uint64_t seed)
     p->image_height = 15; /* odd: the last row of phase 1 is not there */
     p->image_width = 16;
     p->phase_y = p->phase_x = 2;
-    const uint32_t t0 = maker_tensor(&m, 4, 8, 8, 16, 9, 1), t1 = maker_tensor(&m, 16, 8, 8, 16, 9, 1);
-    maker_linear(&m, RFHE_DO_LINEAR, t1, &(rfhe_term){t0, maker_stencil(&m, 16, 4, 3, 1, 1, 0.15, 0)}, 1);
+    const uint32_t t0 = maker_tensor(&m, 4, 8, 8, 16, 10, 1), t1 = maker_tensor(&m, 16, 8, 8, 16, 10, 1);
+    maker_linear(&m, RFHE_DO_LINEAR, t1, &(rfhe_term){t0, maker_stencil(&m, 16, 4, 3, 1, 1, 0.1, 0)}, 1);
     assert_true(p->tensor[t1].layout.both_halves);
     const uint32_t t2 = maker_activation(&m, t1, 2, true, true);
-    const uint32_t t3 = maker_tensor(&m, 20, 4, 4, 32, 9, 1);
+    const uint32_t t3 = maker_tensor(&m, 20, 4, 4, 32, 10, 1);
     maker_linear(&m, RFHE_DO_LINEAR, t3, &(rfhe_term){t2, maker_stencil(&m, 20, 16, 5, 2, 2, 0.05, 0)}, 1);
     const uint32_t t4 = maker_activation(&m, t3, 1, false, false);
     maker_reply(&m, t4, 3);
