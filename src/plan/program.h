@@ -74,6 +74,9 @@ typedef struct rfhe_activation {
     uint32_t n_steps;
     double *c;    /* [n_steps][channels]; NULL in a client's program */
     double *range, *gain; /* per channel, for reports and the twin's statistics; NULL in a client's program */
+    /* [channels][height][width], mostly 1: what the masked way to coefficients multiplies each place by, instead of 1
+     * (an average whose divisor is smaller at the border). NULL: 1 everywhere, and in a client's program. */
+    float *weight;
 } rfhe_activation;
 
 typedef enum rfhe_instruction_kind { RFHE_DO_LINEAR = 0, RFHE_DO_ACTIVATE, RFHE_DO_REPLY } rfhe_instruction_kind;
@@ -107,7 +110,11 @@ typedef struct rfhe_program {
     uint32_t level_linear;
     rfhe_tensor_use *tensor; /* tensor 0 is the input as the client encodes it */
     uint32_t n_tensors;
-    uint32_t phase; /* the image comes in phase * phase sub-images as channels: (c, py, px) -> c * phase^2 + py * phase + px */
+    /* The image comes in phase_y * phase_x sub-images as channels: pixel (c, y, x) is channel
+     * (c * phase_y + y % phase_y) * phase_x + x % phase_x, row y / phase_y, column x / phase_x of tensor 0. Other
+     * tensors may be cut likewise (a tensor's channels, height and width are always those after the cut); to whoever
+     * executes the program these are channels like any others. */
+    uint32_t phase_y, phase_x;
     uint32_t image_channels, image_height, image_width;
     rfhe_linear *linear;
     rfhe_activation *activation;
@@ -126,5 +133,8 @@ typedef struct rfhe_program {
         char machine[64]; /* whose calibration */
     } bill;
 } rfhe_program;
+
+/* All of it; NULL allowed. */
+void rfhe_program_free(rfhe_program *p);
 
 #endif
