@@ -756,6 +756,10 @@ rfhe_status rfhe_plan(rfhe_program **out, const rfhe_graph *g, const rfhe_plan_o
     RFHE_TRY(rfhe_places_find(s.place, s.f, err));
     for (uint32_t k = 1; k < s.f->n_sources; k++) { RFHE_TRY(make_activation(&s, k)); }
     RFHE_TRY(choose_parameters(&s));
+    if (s.opt->insecure_log2_n != 0) {
+        s.p->ckks.log2_n = s.opt->insecure_log2_n;
+        s.p->ckks.insecure_test = true;
+    }
     const uint32_t threads = s.opt->threads != 0 ? s.opt->threads : rfhe_threads_get();
     rfhe_machine_built_in(&s.machine, s.p, threads);
     if (s.opt->machine != NULL && strcmp(s.opt->machine->set, s.p->set) == 0) { s.machine = *s.opt->machine; }
