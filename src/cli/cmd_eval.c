@@ -2,6 +2,8 @@
 #include "cli/network.h"
 
 #include "base/clock.h"
+#include "base/mem.h"
+#include "method/method.h"
 #include "rfhe/onnx.h"
 
 #include <inttypes.h>
@@ -14,6 +16,7 @@ static const rfhe_opt options[] = {
     {"limit", 0, RFHE_OPT_UINT, "N", NULL, "only N images (default: all)"},
     {"batch", 'b', RFHE_OPT_UINT, "N", NULL, "images at once (default: up to 128, by size)"},
     {"dtype", 0, RFHE_OPT_CHOICE, "TYPE", "f32|bf16", "arithmetic"},
+    {"overflow", 0, RFHE_OPT_FLAG, NULL, NULL, "count what leaves the ranges of polynomial activations"},
     RFHE_OPTIONS_PREPROCESSING,
     {NULL, 0, RFHE_OPT_END, NULL, NULL, NULL},
 };
@@ -22,6 +25,10 @@ typedef struct evaluation {
     const char *model, *spec, *split, *dtype;
     rfhe_loss_sums sums;
     double seconds;
+    bool counts; /* overflows */
+    rfhe_overflow *overflow;
+    size_t n_overflow;
+    uint64_t images_beyond;
 } evaluation;
 
 static rfhe_status evaluate(evaluation *r, const rfhe_cli *cli, const rfhe_args *args, rfhe_error *err)
@@ -52,6 +59,10 @@ static rfhe_status evaluate(evaluation *r, const rfhe_cli *cli, const rfhe_args 
     const double start = rfhe_now();
     RFHE_TRY(rfhe_evaluate(&r->sums, e, &images.source, &cli->progress, err));
     r->seconds = rfhe_now() - start;
+    if (r->counts) {
+        RFHE_TRY(rfhe_method_overflow(&r->overflow, &r->n_overflow, &r->images_beyond, g, &images.source,
+                                      running.compute, &cli->progress, err));
+    }
 
 done:
     rfhe_exec_free(e);
@@ -79,6 +90,20 @@ static void write_json(rfhe_cli *cli, const evaluation *r)
     rfhe_json_number(&j, "images_per_second", r->seconds > 0 ? n / r->seconds : 0);
     rfhe_json_integer(&j, "threads", cli->threads);
     rfhe_json_string(&j, "dtype", r->dtype);
+    if (r->counts) {
+        rfhe_json_number(&j, "images_beyond_range", (double)r->images_beyond / n);
+        rfhe_json_array(&j, "overflow");
+        for (size_t i = 0; i < r->n_overflow; i++) {
+            const rfhe_overflow *o = &r->overflow[i];
+            rfhe_json_object(&j, NULL);
+            rfhe_json_string(&j, "node", o->node);
+            rfhe_json_number(&j, "images_beyond", (double)o->beyond / n);
+            rfhe_json_number(&j, "values_beyond", o->share);
+            rfhe_json_number(&j, "worst", o->worst);
+            rfhe_json_end_object(&j);
+        }
+        rfhe_json_end_array(&j);
+    }
     rfhe_json_end_object(&j);
 }
 
@@ -97,6 +122,12 @@ static void write_text(rfhe_cli *cli, const evaluation *r)
                      100 * sqrt(top1 * (1 - top1) / n), 100 * (double)r->sums.top5 / n,
                      r->sums.loss / n, r->seconds, r->seconds > 0 ? n / r->seconds : 0, cli->threads,
                      r->dtype);
+    if (!r->counts) { return; }
+    rfhe_text_printf(&cli->out, "beyond  %.2f %% of the images leave a range\n", 100 * (double)r->images_beyond / n);
+    for (size_t i = 0; i < r->n_overflow; i++) {
+        rfhe_text_printf(&cli->out, "  %-28.28s %7.3f %% of the images, furthest at %.3g of the range\n",
+                         r->overflow[i].node, 100 * (double)r->overflow[i].beyond / n, r->overflow[i].worst);
+    }
 }
 
 static int run(rfhe_cli *cli, const rfhe_args *args)
@@ -105,17 +136,24 @@ static int run(rfhe_cli *cli, const rfhe_args *args)
     evaluation r = {.model = rfhe_args_at(args, 0),
                     .spec = rfhe_args_text(args, "data", NULL),
                     .split = rfhe_args_text(args, "split", "test"),
-                    .dtype = rfhe_args_text(args, "dtype", "f32")};
+                    .dtype = rfhe_args_text(args, "dtype", "f32"),
+                    .counts = rfhe_args_has(args, "overflow")};
+    int code = 0;
 
     if (r.spec == NULL) { return rfhe_cli_usage(cli, "--data is missing"); }
     const rfhe_status st = evaluate(&r, cli, args, &err);
-    if (st != RFHE_OK) { return rfhe_cli_fail(cli, st, &err); }
-    if (cli->json) {
-        write_json(cli, &r);
+    if (st != RFHE_OK) {
+        code = rfhe_cli_fail(cli, st, &err);
     } else {
-        write_text(cli, &r);
+        if (cli->json) {
+            write_json(cli, &r);
+        } else {
+            write_text(cli, &r);
+        }
+        code = rfhe_cli_finish(cli);
     }
-    return rfhe_cli_finish(cli);
+    rfhe_free(r.overflow);
+    return code;
 }
 
 const rfhe_command rfhe_cmd_eval = {
@@ -124,7 +162,8 @@ const rfhe_command rfhe_cmd_eval = {
     .summary = "measure a network's accuracy on images",
     .description =
         "Runs the network on every image of a split and counts how often the right class comes first (top-1) or among "
-        "the first five (top-5).\n\n"
+        "the first five (top-5). With --overflow it also counts, for each polynomial activation, the images with any value "
+        "beyond the range that the metadata states, and how far the furthest went.\n\n"
         "How bytes become numbers is read from the model's metadata: rfhe.mean and rfhe.std are subtracted and divided "
         "by after byte / 255, rfhe.resize and rfhe.crop give the length of the shorter side and of the centre crop. A "
         "model that says nothing gets 0.485,0.456,0.406 and 0.229,0.224,0.225 on cifar10, cifar100, folder and "

@@ -31,6 +31,9 @@ holds ct '.relu_depth == 3 and .top1_before > 0.5 and .image_passes == 320 and .
 holds ct '.images == 640 and .stderr > 0 and ([.layers[] | .fit_error_after < .fit_error_before] | all)'
 works again eval ct.onnx --data fashion-mnist --limit 640
 holds again ".top1 == $(jq .top1_after ct.json)"
+works beyond eval ct.onnx --data fashion-mnist --limit 640 --overflow
+holds beyond ".images_beyond_range == $(jq .images_beyond_range_before ct.json) and (.overflow | length) == 3"
+holds beyond '[.overflow[] | .worst > 0 and .images_beyond <= 1 and (.node | length) > 0] | all'
 works seen inspect ct.onnx
 holds seen '[.layers[].op] | (index("Relu") == null) and (index("MaxPool") == null) and (index("Custom") == null)'
 holds seen '.metadata["rfhe.paf.0"] != null and .metadata["rfhe.paf.2"] != null'
