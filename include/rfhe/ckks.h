@@ -313,7 +313,8 @@ RFHE_API RFHE_MUST_USE rfhe_status rfhe_poly_program_keys(const rfhe_poly_progra
                                                           const rfhe_ckks *c, uint32_t level,
                                                           rfhe_key_list *list, rfhe_error *err);
 /* out = program(a), `depth` levels lower. RFHE_E_DEPTH when a has too few. The first evaluation with an evaluator makes
- * room for the registers; later ones allocate nothing. The bound of `a` decides the error estimate only. */
+ * room for the registers; later ones allocate nothing. The error estimate is that of slots whose numbers are spread evenly over
+ * [-bound, bound] of `a` (root mean square); at the worst number it may be several times that. */
 RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_evaluate(rfhe_ct *out, const rfhe_ct *a,
                                                     const rfhe_poly_program *p, rfhe_evaluator *ev,
                                                     rfhe_error *err);

@@ -12,6 +12,13 @@
  * anyway); and a term's constant x is encoded at D_(k+1) q / D_t, which is exact. The input at a nominal scale gives
  * nominal scales throughout.
  *
+ * Errors. Each node adds an error of its own (rounding, key switch), and carries those of its operands on. To first order
+ * the error of node i reaches the result multiplied by d result / d node_i, so that errors which meet again (of a and b
+ * in a b, of c in 2 c^2 - 1) add up with their signs. These derivatives depend on the number in the slot: they are
+ * computed backwards for sample numbers, and the estimate is the root of the mean square over the samples. So it says
+ * how large errors are over slots whose numbers are spread like the samples, evenly over [-bound, bound] unless the
+ * caller knows better (the refresh does); at the worst number the error may be several times that.
+ *
  * Schedules. rfhe_poly_program_new writes p = q B_n + r with B_n = x^n or T_n, n a power of two, recursively; q and r
  * of one degree share their work: r - alpha q is of lower degree, alpha q is one multiple of a node at hand. */
 #include <math.h>
@@ -20,7 +27,7 @@
 #include "base/mem.h"
 #include "ckks/arith.h"
 
-enum { MAX_NODES = 256, NONE = 0xffff, SAMPLES = 33 };
+enum { MAX_NODES = 256, NONE = 0xffff, UNIFORM_SAMPLES = 33 };
 
 typedef struct node {
     uint16_t depth, products, terms, posts;
@@ -451,13 +458,51 @@ static void add_multiple(const rfhe_ckks *c, rfhe_ct *r, const rfhe_ct *t, int64
     }
 }
 
+/* sum over nodes of variance[i] times the weighted mean square of d result / d node i over the samples: value[s][i] are
+ * the nodes' values, weights add up to 1. */
+static double carried_variance(const rfhe_poly_program *p, double (*value)[MAX_NODES], const double *weight,
+                               uint32_t samples, const double *variance)
+{
+    double sum = 0;
+
+    for (uint32_t s = 0; s < samples; s++) {
+        double slope[MAX_NODES] = {0}, v = 0;
+        slope[p->count - 1] = 1;
+        for (uint32_t i = p->count - 1; i > 0; i--) {
+            const node *e = &p->node[i];
+            const double d = slope[i];
+            v += d * d * variance[i];
+            for (uint16_t j = 0; j < e->products; j++) {
+                slope[e->a[j]] += d * e->f[j] * value[s][e->b[j]];
+                slope[e->b[j]] += d * e->f[j] * value[s][e->a[j]];
+            }
+            for (uint16_t j = 0; j < e->terms; j++) { slope[e->t[j]] += d * e->x[j]; }
+            for (uint16_t j = 0; j < e->posts; j++) { slope[e->p[j]] += d * e->px[j]; }
+        }
+        sum += weight[s] * (v + slope[0] * slope[0] * variance[0]);
+    }
+    return sum;
+}
+
 rfhe_status rfhe_ct_evaluate(rfhe_ct *out, const rfhe_ct *a, const rfhe_poly_program *p, rfhe_evaluator *ev,
                              rfhe_error *err)
+{
+    rfhe_samples even = {.count = UNIFORM_SAMPLES};
+
+    for (uint32_t s = 0; s < even.count; s++) {
+        even.x[s] = a->bound * (2.0 * s / (even.count - 1) - 1);
+        even.weight[s] = 1.0 / even.count;
+    }
+    return rfhe_evaluate_samples(out, a, p, &even, ev, err);
+}
+
+rfhe_status rfhe_evaluate_samples(rfhe_ct *out, const rfhe_ct *a, const rfhe_poly_program *p,
+                                  const rfhe_samples *samples, rfhe_evaluator *ev, rfhe_error *err)
 {
     const rfhe_ckks *c = ev->c;
     rfhe_status st = RFHE_OK;
     const rfhe_key *relin[RFHE_CKKS_MAX_LEVELS] = {NULL};
-    double scale[RFHE_CKKS_MAX_LEVELS + 1], sample[SAMPLES][MAX_NODES], bound[MAX_NODES], error[MAX_NODES];
+    double scale[RFHE_CKKS_MAX_LEVELS + 1], sample[RFHE_MAX_SAMPLES][MAX_NODES], variance[MAX_NODES], bound = 0;
     const rfhe_ct *at[MAX_NODES];
     const uint32_t top = a->level;
 
@@ -491,10 +536,8 @@ rfhe_status rfhe_ct_evaluate(rfhe_ct *out, const rfhe_ct *a, const rfhe_poly_pro
     RFHE_TRY(rfhe_evaluator_pool(ev, p->info.registers, top, err));
     RFHE_TRY(rfhe_ct_reserve(out, top - p->info.depth, 2, err));
 
-    for (int s = 0; s < SAMPLES; s++) { sample[s][0] = a->bound * (2.0 * s / (SAMPLES - 1) - 1); }
     at[0] = a;
-    bound[0] = a->bound;
-    error[0] = a->error;
+    variance[0] = a->error * a->error;
     for (uint32_t i = 1; i < p->count; i++) {
         const node *e = &p->node[i];
         rfhe_ct *const r = i + 1 == p->count ? out : ev->pool[e->slot];
@@ -508,13 +551,10 @@ rfhe_status rfhe_ct_evaluate(rfhe_ct *out, const rfhe_ct *a, const rfhe_poly_pro
             f.a[j] = at[e->a[j]];
             f.b[j] = at[e->b[j]];
             f.f[j] = e->f[j];
-            const double ea = error[e->a[j]] * bound[e->b[j]], eb = error[e->b[j]] * bound[e->a[j]];
-            v += e->f[j] * (double)e->f[j] * (e->a[j] == e->b[j] ? 4 * ea * ea : ea * ea + eb * eb);
         }
         for (uint16_t j = 0; j < e->terms; j++) {
             f.t[j] = at[e->t[j]];
             f.x[j] = e->x[j] * pre / scale[p->node[e->t[j]].depth];
-            v += pow(e->x[j] * error[e->t[j]], 2);
         }
         rfhe_combine_run(ev, r, &f, relin[level], e->rescale);
         if (late) {
@@ -524,23 +564,20 @@ rfhe_status rfhe_ct_evaluate(rfhe_ct *out, const rfhe_ct *a, const rfhe_poly_pro
                 c->k->add_const(rfhe_ct_limb(r, 0, l), rfhe_ct_limb(r, 0, l), y[l], c->n, &c->m[l]);
             }
         }
-        for (uint16_t j = 0; j < e->posts; j++) {
-            add_multiple(c, r, at[e->p[j]], (int64_t)e->px[j]);
-            v += pow(e->px[j] * error[e->p[j]], 2);
-        }
+        for (uint16_t j = 0; j < e->posts; j++) { add_multiple(c, r, at[e->p[j]], (int64_t)e->px[j]); }
         at[i] = r;
         if (e->products > 0) { v += pow(rfhe_noise_slot(c, rfhe_noise_key_switch(c, relin[level], level), pre), 2); }
         if (e->rescale) { v += pow(rfhe_noise_slot(c, rfhe_noise_rounding(c), scale[e->depth]), 2); }
-        error[i] = sqrt(v);
-        bound[i] = 0;
-        for (int s = 0; s < SAMPLES; s++) {
-            sample[s][i] = node_value(e, sample[s]);
-            bound[i] = fmax(bound[i], fabs(sample[s][i]));
-        }
+        variance[i] = v;
+    }
+    for (uint32_t s = 0; s < samples->count; s++) {
+        sample[s][0] = samples->x[s];
+        for (uint32_t i = 1; i < p->count; i++) { sample[s][i] = node_value(&p->node[i], sample[s]); }
+        bound = fmax(bound, fabs(sample[s][p->count - 1]));
     }
     out->scale = scale[p->info.depth] / p->out_scale;
-    out->bound = bound[p->count - 1] * p->out_scale;
-    out->error = error[p->count - 1] * p->out_scale;
+    out->bound = bound * p->out_scale;
+    out->error = sqrt(carried_variance(p, sample, samples->weight, samples->count, variance)) * p->out_scale;
 done:
     return st;
 }

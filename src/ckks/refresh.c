@@ -30,6 +30,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "ckks/arith.h"
 #include "ckks/dft.h"
 #include "ckks/internal.h"
 #include "ckks/linear.h"
@@ -440,20 +441,40 @@ done:
     return st;
 }
 
+/* What enters the reduction: x = (u + I - 1/4) / (k + 1/4) at u = 0, I the rounded sum of RFHE_SPARSE_WEIGHT + 1 uniform
+ * terms, nearly normal. */
+static rfhe_samples integers(const rfhe_refresh *r)
+{
+    const int32_t k = (int32_t)(r->reduction.k < RFHE_MAX_SAMPLES / 2 ? r->reduction.k : RFHE_MAX_SAMPLES / 2 - 1);
+    const double variance = (RFHE_SPARSE_WEIGHT + 1) / 12.0;
+    rfhe_samples s = {.count = 2 * (uint32_t)k + 1};
+    double sum = 0;
+
+    for (int32_t i = -k; i <= k; i++) {
+        s.x[i + k] = (i - 0.25) / (r->reduction.k + 0.25);
+        s.weight[i + k] = exp(-(double)i * i / (2 * variance));
+        sum += s.weight[i + k];
+    }
+    for (uint32_t i = 0; i < s.count; i++) { s.weight[i] /= sum; }
+    return s;
+}
+
 rfhe_status rfhe_refresh_reduce(rfhe_ct *out, const rfhe_ct *a, const rfhe_refresh *r, rfhe_evaluator *ev,
                                 rfhe_error *err)
 {
     const rfhe_ckks *c = r->c;
     const double ratio = c->scale[0] / (double)c->m[0].q, u = r->opt.bound * ratio;
     rfhe_status st = RFHE_OK;
+    const rfhe_samples at = integers(r);
 
     RFHE_TRY(check_refresh(r, ev, err));
-    RFHE_TRY(rfhe_ct_evaluate(out, a, r->program, ev, err));
+    RFHE_TRY(rfhe_evaluate_samples(out, a, r->program, &at, ev, err));
     RFHE_TRY(rfhe_ct_set_scale(out, out->scale * two_pi * ratio, err));
     RFHE_TRY(rfhe_check_same_scale(out->scale, c->scale[r->out_level], err));
     out->scale = c->scale[r->out_level]; /* equal but for the last bits of square roots */
-    /* The series' error and the sine's cubic term, in the unit of the numbers. */
-    const double idea = two_pi * two_pi * u * u * u / 6;
+    /* The series' error and the sine's cubic term, in the unit of the numbers: its root mean square for numbers spread
+     * evenly over [-bound, bound], where u^6 has the mean 1/7 of its largest value. */
+    const double idea = two_pi * two_pi * u * u * u / 6 / sqrt(7);
     out->error = hypot(out->error, hypot(r->reduction.error, idea) / ratio);
     rfhe_ct_set_bound(out, r->opt.bound);
 
