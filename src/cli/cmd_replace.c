@@ -298,7 +298,17 @@ static rfhe_status train(job *j, bool quick, rfhe_error *err)
     j->image_passes += j->trained.images;
     if (j->headroom > 0) {
         if (!quick) { RFHE_TRY(overflow(j, &j->overflow_trained, &j->beyond_trained, err)); }
-        RFHE_TRY(rfhe_profile_collect(&seen, j->net, &j->calibrate.source, 0, RFHE_COMPUTE_F32, &j->cli->progress, err));
+        rfhe_error refused = {0};
+        st = rfhe_profile_collect(&seen, j->net, &j->calibrate.source, 0, RFHE_COMPUTE_F32, &j->cli->progress, &refused);
+        if (st == RFHE_E_NUMERIC) { /* an image diverges: no range is wide enough */
+            rfhe_cli_note(j->cli, "ranges stay as trained: %s", refused.text);
+            st = RFHE_OK;
+            goto done;
+        }
+        if (st != RFHE_OK) {
+            st = rfhe_fail(err, st, "%s", refused.text);
+            goto done;
+        }
         j->image_passes += seen.images;
         RFHE_TRY(rfhe_method_widen(j->net, &seen, j->headroom, &j->widened, err));
     }

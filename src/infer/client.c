@@ -95,7 +95,7 @@ rfhe_status rfhe_program_keys(rfhe_key_list *list, const rfhe_program *p, const 
         } else if (in->kind == RFHE_DO_LINEAR) {
             st = rfhe_pack_keys(c, l->block, p->level_linear, list, err);
         } else {
-            st = rfhe_pack_keys(c, l->block, p->level_linear, list, err);
+            st = rfhe_pack_scalars_keys(c, p->level_linear, list, err);
         }
     }
     return st;
@@ -302,14 +302,13 @@ rfhe_status rfhe_client_request(uint8_t **data, size_t *size, rfhe_client *k, co
 rfhe_status rfhe_client_decrypt(float *logits, rfhe_client *k, const rfhe_message *m, rfhe_error *err)
 {
     const rfhe_program *p = k->p;
-    const rfhe_layout *l = &p->tensor[p->instruction[p->n_instructions - 1].out].layout;
     rfhe_pt *pt = NULL;
     rfhe_status st = RFHE_OK;
 
     RFHE_TRY(rfhe_decrypt(&pt, m->ct[0], k->sk, err));
     RFHE_TRY(rfhe_decode_coeffs(k->coefficient, k->n, pt, err));
     for (uint32_t i = 0; i < p->outputs; i++) {
-        logits[i] = (float)(k->coefficient[rfhe_layout_index(l, i, 0, 0)] * p->reply_gain);
+        logits[i] = (float)(k->coefficient[rfhe_reply_index(p, k->n, i)] * p->reply_gain);
     }
 
 done:

@@ -57,4 +57,13 @@ RFHE_MUST_USE rfhe_status rfhe_client_reply(float *logits, rfhe_client *k, const
 void rfhe_layout_scatter(double *coefficient, size_t n, const rfhe_layout *l, uint32_t t, const float *tensor);
 void rfhe_layout_gather(float *tensor, const rfhe_layout *l, uint32_t t, const double *coefficient);
 
+/* The coefficient of output i in the reply: they lie as far apart as they can (rfhe_ct_pack_scalars). */
+static inline size_t rfhe_reply_index(const rfhe_program *p, size_t n, uint32_t i)
+{
+    size_t whole = 1;
+
+    while (whole < p->outputs) { whole *= 2; }
+    return i * (n / whole);
+}
+
 #endif

@@ -28,6 +28,7 @@
 #include "infer/client.h"
 
 static const size_t default_bound_bytes = (size_t)256 << 20, default_mask_bytes = (size_t)1 << 30;
+static const double reply_bound = 64; /* largest number in a reply; the planner's reply_gain keeps them to half of it */
 enum { PATH = 4096, HASH = 32 };
 
 typedef struct mask { /* a way to coefficients with weights, shared by all that want the same ones */
@@ -320,7 +321,7 @@ static rfhe_status prepare_bias(rfhe_server *s, uint32_t i, rfhe_error *err)
     const rfhe_layout *l = &s->p->tensor[in->out].layout;
     rfhe_status st = RFHE_OK;
 
-    if (linear->bias == NULL) { return RFHE_OK; }
+    if (linear->bias == NULL || in->kind == RFHE_DO_REPLY) { return RFHE_OK; }
     s->stage[i].bias = rfhe_calloc(l->ciphertexts, sizeof *s->stage[i].bias);
     if (s->stage[i].bias == NULL) { return rfhe_fail(err, RFHE_E_NOMEM, "no memory for a server"); }
     for (uint32_t t = 0; t < l->ciphertexts; t++) {
@@ -502,99 +503,116 @@ typedef struct kernel {
     const rfhe_layout *to;
     uint32_t first;        /* channel of output 0 */
     const uint32_t *term, *ciphertext; /* of every input */
-    size_t n;              /* ring degree */
+    rfhe_instruction_kind kind;
+    size_t n, most;        /* ring degree; largest number of weights between two ciphertexts' channels */
 } kernel;
 
-/* The non-zero coefficients of the kernel from input j to output o. */
-static void each_weight(const kernel *k, uint32_t o, uint32_t j, void (*add)(void *to, uint32_t index, double value),
-                        void *to)
+/* The coefficients of the kernel from input j to output o; see rfhe_kernel_fn. */
+static size_t each_weight(void *ctx, size_t o, size_t j, uint32_t *index, double *value)
 {
+    const kernel *k = ctx;
     const rfhe_term *t = &k->linear->term[k->term[j]];
     const rfhe_stencil *s = &t->stencil;
     const rfhe_layout *from = &k->r->s->p->tensor[t->tensor].layout;
     const uint32_t low = k->ciphertext[j] * from->block;
     const uint32_t high = low + from->block < s->in_channels ? low + from->block : s->in_channels;
     const int64_t two_n = 2 * (int64_t)k->n;
+    size_t n = 0;
 
     for (uint32_t c = low; c < high; c++) {
-        const float *w = s->w + ((size_t)(k->first + o) * s->in_channels + c) * s->height * s->width;
+        const float *w = s->w + ((k->first + o) * s->in_channels + c) * s->height * s->width;
         for (uint32_t i = 0; i < s->height; i++) {
             for (uint32_t x = 0; x < s->width; x++, w++) {
                 if (*w == 0) { continue; }
                 const int64_t at = (int64_t)from->block * ((int64_t)(s->offset_y + (int32_t)i) * from->row +
                                                           (int64_t)(s->offset_x + (int32_t)x) * from->column) +
                                    (int64_t)(c - low);
-                add(to, (uint32_t)((two_n - at % two_n) % two_n), (double)*w);
+                index[n] = (uint32_t)((two_n - at % two_n) % two_n);
+                value[n++] = (double)*w;
             }
         }
     }
+    return n;
 }
 
-static void add_dense(void *to, uint32_t index, double value)
+/* The scale of kernels with which a packing of `count` products, rescaled, has the nominal scale of level 0. Of a reply:
+ * as fine as the modulus allows next to numbers up to reply_bound and the factor N of its packing. */
+static double kernel_scale(const rfhe_server *s, rfhe_instruction_kind kind, uint32_t count)
 {
-    const kernel *k = ((const kernel **)to)[0];
-    double *x = k->r->s->scratch;
+    const uint32_t level = s->p->level_linear;
+    double room = -2 - (double)s->log2_n - log2(rfhe_ckks_scale(s->c, 0) * reply_bound);
 
-    x[index & (k->n - 1)] += index < k->n ? value : -value;
+    if (kind == RFHE_DO_LINEAR) { return (double)rfhe_ckks_prime(s->c, level) / (double)count; }
+    for (uint32_t l = 0; l <= level; l++) { room += log2((double)rfhe_ckks_prime(s->c, l)); }
+    return exp2(floor(room));
 }
 
-/* out[o] = sum over inputs of input times kernel, not packed, not rescaled; scale so that packing `count` of them and
- * rescaling lands on the nominal scale of level 0. */
-static rfhe_status convolve(rfhe_ct **out, uint32_t outputs, size_t count, rfhe_ct *const *in, uint32_t inputs,
-                            const kernel *k, rfhe_error *err)
+/* Products of one block of the result, packed and rescaled to level 0. */
+static rfhe_status pack_products(rfhe_ct *out, rfhe_ct **product, uint32_t count, const kernel *k, rfhe_error *err)
 {
     rfhe_server *s = k->r->s;
-    const uint32_t level = s->p->level_linear;
-    const double scale = (double)rfhe_ckks_prime(s->c, level) / (double)count;
+    const uint32_t block = k->to->block;
     rfhe_status st = RFHE_OK;
-    rfhe_pt *pt = NULL;
-    rfhe_ct *term = NULL;
-    const kernel *user = k;
 
-    RFHE_TRY(rfhe_ct_new(&term, s->c, level, err));
-    for (uint32_t o = 0; o < outputs; o++) {
-        RFHE_TRY(rfhe_ct_new(&out[o], s->c, level, err));
-        RFHE_TRY(rfhe_ct_set_scale(out[o], rfhe_ckks_scale(s->c, 0) * scale, err));
-        for (uint32_t j = 0; j < inputs; j++) {
-            memset(s->scratch, 0, s->n * sizeof(double));
-            each_weight(k, o, j, add_dense, (void *)&user);
-            RFHE_TRY(rfhe_encode_coeffs(&pt, s->c, s->scratch, s->n, level, scale, err));
-            RFHE_TRY(rfhe_ct_mul_plain(term, in[j], pt, false, s->ev, err));
-            RFHE_TRY(rfhe_ct_add(out[o], out[o], term, s->ev, err));
-            rfhe_pt_free(pt);
-            pt = NULL;
-        }
+    if (k->kind == RFHE_DO_REPLY) {
+        RFHE_TRY(rfhe_ct_pack_scalars(product, count, reply_bound, s->ev, err));
+    } else {
+        RFHE_TRY(rfhe_ct_pack(product, block, s->ev, err));
+    }
+    RFHE_TRY(rfhe_ct_rescale(out, product[0], s->ev, err));
+    RFHE_TRY(rfhe_ct_drop(out, out, 0, s->ev, err));
+    if (k->kind == RFHE_DO_LINEAR) { /* equal but for the last bits */
+        RFHE_TRY(rfhe_ct_set_scale(out, rfhe_ckks_scale(s->c, 0), err));
     }
 
 done:
-    rfhe_pt_free(pt);
-    rfhe_ct_free(term);
     return st;
 }
 
-/* One ciphertext of the result of a LINEAR, or the reply. */
-static rfhe_status linear_block(rfhe_ct **out, run *r, uint32_t i, uint32_t t, rfhe_ct *const *in, kernel *k,
-                                uint32_t inputs, rfhe_error *err)
+/* The bias of a reply, at the scale that its packing ended with. */
+static rfhe_status add_reply_bias(rfhe_ct *ct, const rfhe_server *s, const rfhe_linear *linear, rfhe_error *err)
 {
-    rfhe_server *s = r->s;
-    const rfhe_instruction *inst = &s->p->instruction[i];
-    const rfhe_layout *l = k->to;
-    const uint32_t outputs = l->channels - t * l->block < l->block ? l->channels - t * l->block : l->block;
+    rfhe_pt *pt = NULL;
     rfhe_status st = RFHE_OK;
-    rfhe_ct **product = rfhe_calloc(l->block, sizeof *product);
 
-    if (product == NULL) { return rfhe_fail(err, RFHE_E_NOMEM, "no memory for '%s'", inst->name); }
-    k->first = t * l->block;
-    RFHE_TRY(convolve(product, outputs, l->block, in, inputs, k, err));
-    RFHE_TRY(rfhe_ct_pack(product, l->block, s->ev, err));
-    RFHE_TRY(rfhe_ct_new(out, s->c, s->p->level_linear, err));
-    RFHE_TRY(rfhe_ct_rescale(*out, product[0], s->ev, err));
-    RFHE_TRY(rfhe_ct_drop(*out, *out, 0, s->ev, err));
-    RFHE_TRY(rfhe_ct_set_scale(*out, rfhe_ckks_scale(s->c, 0), err)); /* equal but for the last bits */
-    if (s->stage[i].bias != NULL) { RFHE_TRY(rfhe_ct_add_plain(*out, *out, s->stage[i].bias[t], s->ev, err)); }
+    if (linear->bias == NULL) { return RFHE_OK; }
+    memset(s->scratch, 0, s->n * sizeof *s->scratch);
+    for (uint32_t o = 0; o < s->p->outputs; o++) {
+        s->scratch[rfhe_reply_index(s->p, s->n, o)] = (double)linear->bias[o];
+    }
+    RFHE_TRY(rfhe_encode_coeffs(&pt, s->c, s->scratch, s->n, 0, rfhe_ct_scale(ct), err));
+    RFHE_TRY(rfhe_ct_add_plain(ct, ct, pt, s->ev, err));
 
 done:
-    for (uint32_t o = 0; o < l->block; o++) { rfhe_ct_free(product[o]); }
+    rfhe_pt_free(pt);
+    return st;
+}
+
+/* Ciphertext t of the result. */
+static rfhe_status linear_block(rfhe_ct **out, uint32_t i, uint32_t t, rfhe_ct *const *in, kernel *k, uint32_t inputs,
+                                rfhe_error *err)
+{
+    rfhe_server *s = k->r->s;
+    const rfhe_layout *l = k->to;
+    const uint32_t left = l->channels - t * l->block, count = k->kind == RFHE_DO_REPLY || left < l->block ? left : l->block;
+    const double scale = kernel_scale(s, k->kind, l->block);
+    rfhe_status st = RFHE_OK;
+    rfhe_ct **product = rfhe_calloc(count > l->block ? count : l->block, sizeof *product);
+
+    if (product == NULL) { return rfhe_fail(err, RFHE_E_NOMEM, "no memory for '%s'", s->p->instruction[i].name); }
+    k->first = t * l->block;
+    for (uint32_t o = 0; o < count; o++) { RFHE_TRY(rfhe_ct_new(&product[o], s->c, s->p->level_linear, err)); }
+    RFHE_TRY(rfhe_ct_convolve(product, count, (const rfhe_ct *const *)in, inputs, each_weight, k, k->most, scale, s->ev, err));
+    RFHE_TRY(rfhe_ct_new(out, s->c, s->p->level_linear, err));
+    RFHE_TRY(pack_products(*out, product, count, k, err));
+    if (k->kind == RFHE_DO_REPLY) {
+        RFHE_TRY(add_reply_bias(*out, s, k->linear, err));
+    } else if (s->stage[i].bias != NULL) {
+        RFHE_TRY(rfhe_ct_add_plain(*out, *out, s->stage[i].bias[t], s->ev, err));
+    }
+
+done:
+    for (uint32_t o = 0; o < count; o++) { rfhe_ct_free(product[o]); }
     rfhe_free(product);
     return st;
 }
@@ -630,9 +648,16 @@ static rfhe_status run_linear(run *r, uint32_t i, rfhe_error *err)
             which[inputs + at] = t;
         }
     }
-    kernel k = {.r = r, .linear = linear, .to = to, .term = which, .ciphertext = which + inputs, .n = s->n};
-    for (uint32_t t = 0; t < to->ciphertexts; t++) {
-        RFHE_TRY(linear_block(&r->tensor[inst->out][t], r, i, t, in, &k, inputs, err));
+    kernel k = {.r = r, .linear = linear, .to = to, .term = which, .ciphertext = which + inputs, .kind = inst->kind, .n = s->n};
+    for (uint32_t j = 0; j < linear->n_terms; j++) {
+        const rfhe_stencil *w = &linear->term[j].stencil;
+        const uint32_t block = p->tensor[linear->term[j].tensor].layout.block;
+        const size_t most = (size_t)(block < w->in_channels ? block : w->in_channels) * w->height * w->width;
+        k.most = most > k.most ? most : k.most;
+    }
+    const uint32_t blocks = inst->kind == RFHE_DO_REPLY ? 1 : to->ciphertexts;
+    for (uint32_t t = 0; t < blocks; t++) {
+        RFHE_TRY(linear_block(&r->tensor[inst->out][t], i, t, in, &k, inputs, err));
         if (r->hooks != NULL && r->hooks->tensor != NULL) {
             RFHE_TRY(r->hooks->tensor(r->hooks->user, i, t, r->tensor[inst->out][t], err));
         }

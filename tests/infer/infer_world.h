@@ -36,10 +36,10 @@ static inline double maker_number(maker *m, double size)
     return size * (2 * rfhe_rng_uniform(&m->rng) - 1);
 }
 
-/* q_0, one level for linear pieces, two for the way to coefficients, three for polynomials, the reduction, three up. */
+/* q_0, one level for linear pieces, two for the way to coefficients, three for polynomials, the reduction, two up. */
 static inline maker maker_new(uint64_t seed)
 {
-    static const uint8_t chain[] = {42, 32, 30, 30, 32, 32, 32, 48, 48, 48, 48, 48, 48, 48, 48, 48, 48, 48};
+    static const uint8_t chain[] = {42, 32, 30, 30, 32, 32, 32, 48, 48, 48, 48, 48, 48, 48, 48, 48, 48};
     maker m = {.p = rfhe_calloc(1, sizeof *m.p), .rng = rfhe_rng_seed(test_seed() + seed, 5)};
     rfhe_program *p = m.p;
 
