@@ -40,6 +40,7 @@ typedef struct rfhe_ct rfhe_ct;                     /* a ciphertext             
 typedef struct rfhe_evaluator rfhe_evaluator;       /* workspaces and borrowed keys     */
 typedef struct rfhe_linear_map rfhe_linear_map;     /* a matrix, encoded by diagonals   */
 typedef struct rfhe_poly_program rfhe_poly_program; /* a schedule for polynomials       */
+typedef struct rfhe_poly_vectors rfhe_poly_vectors; /* its constants, a number per slot */
 
 /* ---- Parameters ---------------------------------------------------------------------------------------------- */
 
@@ -53,7 +54,7 @@ typedef struct rfhe_ckks_options {
     uint32_t first_bits;    /* width of q_0, at least scale_bits; 0 = min(50, scale_bits + 10)             */
     uint32_t special_count; /* special primes of key switching; 0 = the fastest choice that is secure      */
     uint32_t special_bits;  /* their width, up to 50; 0 = choose                                           */
-    uint32_t security_bits; /* 128; 0 = 128                                                                */
+    uint32_t security_bits; /* 128, 192 or 256; 0 = 128. Above 128 there is no refresh (its sparse secret) */
     bool insecure_test;     /* takes parameters below the security table. For tests; every object says so  */
     /* An explicit chain instead of depth, scale_bits and first_bits: chain[l] is the width of q_l, bottom first.
      * chain_scale[l] is log2 of the nominal scale at level l; 0 = the width of q_l (of q_1 for the bottom). */
@@ -65,7 +66,7 @@ typedef struct rfhe_ckks_info {
     uint32_t log2_n, top_level, special_count;
     uint32_t top_digits;    /* digits of a key made for the top level                              */
     double log2_q, log2_qp; /* of the chain; with the special primes                               */
-    uint32_t security_bits; /* 0 when insecure                                                     */
+    uint32_t security_bits; /* reached: 128, 192 or 256, by log2_qp; 0 when insecure                */
     bool is_insecure;       /* made with insecure_test and beyond the table                        */
     uint8_t id[32];         /* BLAKE2b of degree, primes and scales: two sets with one id are the same */
 } rfhe_ckks_info;
@@ -316,6 +317,41 @@ RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_evaluate(rfhe_ct *out, const rfhe_ct 
                                                     const rfhe_poly_program *p, rfhe_evaluator *ev,
                                                     rfhe_error *err);
 
+/* A program whose constants may differ from slot to slot: the c of every flagged step (SCALE and CONST only, RFHE_E_ARG
+ * otherwise) is ignored here and given later, as a vector. It has the depth, the products and the keys that almost any
+ * numbers in these places would have; what is written for special numbers (c = 0, c = 1) gains nothing. Bind vectors
+ * with rfhe_poly_vectors_new; rfhe_ct_evaluate refuses such a program unless nothing is flagged. out_scale is one number
+ * for all slots; a factor per slot belongs to what follows (rfhe_to_coeffs_new).
+ *   is_vector   one flag per step */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_poly_program_with_vectors(rfhe_poly_program **out,
+                                                                  const rfhe_poly_step *step,
+                                                                  const bool *is_vector,
+                                                                  size_t count, double out_scale,
+                                                                  rfhe_error *err);
+/* Gives a program its vectors, encoded for inputs at `level` (or above) and `scale` (0 = nominal at `level`).
+ *   value   one pointer per flagged step, in the order of the steps, to n numbers in the order of slots
+ *   n       slots, a power of two up to N/2; the numbers repeat when it is smaller
+ * Any finite numbers: slots of zeros (padding) are fine. Constants that come out equal in all slots stay numbers. Cost
+ * of an evaluation: two pointwise products per limb for each constant factor that is a vector, a sum for each summand.
+ * Memory: (level + 1) * N * 8 bytes per such constant at the level where it is used. Keeps nothing of `p`. Encoding uses
+ * the team. RFHE_E_DEPTH, RFHE_E_ARG (numbers too large, n), RFHE_E_NOMEM. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_poly_vectors_new(rfhe_poly_vectors **out,
+                                                         const rfhe_poly_program *p,
+                                                         const rfhe_ckks *c,
+                                                         const double *const *value, size_t n,
+                                                         uint32_t level, double scale,
+                                                         rfhe_error *err);
+RFHE_API void rfhe_poly_vectors_free(rfhe_poly_vectors *v);
+/* Bytes of the encoded constants and their tables. */
+RFHE_API size_t rfhe_poly_vectors_bytes(const rfhe_poly_vectors *v);
+/* The same program on a number, as slot `slot` (modulo n) computes it. */
+RFHE_API double rfhe_poly_vectors_value(const rfhe_poly_vectors *v, size_t slot, double x);
+/* out = program with these vectors (a), as rfhe_ct_evaluate. a at the level they were bound to or above, at their scale;
+ * the result is `depth` levels below the level of the binding. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_evaluate_vectors(rfhe_ct *out, const rfhe_ct *a,
+                                                            const rfhe_poly_vectors *v,
+                                                            rfhe_evaluator *ev, rfhe_error *err);
+
 /* ---- Linear maps --------------------------------------------------------------------------------------------- */
 
 /* Diagonal k of a matrix on n slots: out[i] = sum over diagonals of re/im[i] * in[(i + index) mod n]. */
@@ -357,12 +393,31 @@ RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_linear(rfhe_ct *out, const rfhe_ct *a
 /* Merges `count` = 2^b ciphertexts, of whose coefficients only those at multiples of `count` matter, into ct[0]:
  * coefficient count*i + o of the result is coefficient count*i of ct[o], everything else cancels. count - 1 key
  * switches with b keys. The numbers are kept (the factor `count` goes into the scale). All inputs: one level, one
- * scale, two parts; ct[1..] are overwritten. Source: [CDKS21]; [KG23]. */
+ * scale, two parts; ct[1..] are overwritten. Source: [CDKS21]; [KG23].
+ * Entries other than ct[0] may be NULL: zeros. A merge needs its key switch unless both of its operands are absent, and
+ * the tree merges o and o + count/2 first, then distances count/4 .. 1: absent entries save most where they are
+ * neighbours in bit-reversed order (10 channels in a block of 16 take 15 key switches as 0 .. 9, and 11 at the places
+ * o = reversal of 0 .. 9). Merges are spread over the team; the same bits for any number of threads. */
 RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_pack(rfhe_ct *const *ct, size_t count, rfhe_evaluator *ev,
                                                 rfhe_error *err);
 /* The keys of a packing of `count` at `level`. */
 RFHE_API RFHE_MUST_USE rfhe_status rfhe_pack_keys(const rfhe_ckks *c, size_t count, uint32_t level,
                                                   rfhe_key_list *list, rfhe_error *err);
+
+/* Merges the constant coefficients of `count` ciphertexts (any number, 1 .. N) into ct[0]: with count2 = count rounded up
+ * to a power of two, coefficient k * (N / count2) of the result is coefficient 0 of ct[k]; every other coefficient
+ * cancels to zero, up to the noise of key switching, whatever the other coefficients of the inputs were. So the result
+ * tells the constants and nothing else. count2 - 1 + log2(N / count2) key switches with log2 N keys: the packing tree,
+ * then a trace [CDKS21].
+ *   bound   largest |number| among the constants: the factor N of the tree goes into the scale as far as the modulus has
+ *           room above scale * bound, the rest is divided out beforehand, which costs as many bits of precision as
+ *           it has. Pack at level 1 before rescaling rather than at level 0: there are bits to spare.
+ * Inputs as for rfhe_ct_pack (ct[1..] may be NULL, and are overwritten). RFHE_E_ARG: the constants do not fit. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_pack_scalars(rfhe_ct *const *ct, size_t count, double bound,
+                                                        rfhe_evaluator *ev, rfhe_error *err);
+/* Its keys, the same for any count. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_pack_scalars_keys(const rfhe_ckks *c, uint32_t level,
+                                                          rfhe_key_list *list, rfhe_error *err);
 
 /* ---- Refresh (bootstrapping) --------------------------------------------------------------------------------- */
 

@@ -15,6 +15,7 @@ typedef struct rfhe_combine {
     int32_t f[RFHE_COMBINE_MAX]; /* 0 stands for 1 */
     const rfhe_ct *t[RFHE_COMBINE_MAX];
     double x[RFHE_COMBINE_MAX], y;
+    const uint64_t *w[RFHE_COMBINE_MAX]; /* not NULL: a polynomial instead of x_j, level + 1 transformed limbs */
 } rfhe_combine;
 
 /* Two parts, rescaled if asked for, into out's storage, which must have room; out may be an operand. relin: needed when

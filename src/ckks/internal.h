@@ -50,7 +50,8 @@ struct rfhe_ckks {
     uint32_t log2_n, n_q, n_p; /* n_q = top level + 1 */
     size_t n;
     bool is_insecure;
-    uint32_t security_bits;
+    uint32_t security_bits;   /* reached: 128, 192, 256; 0 when insecure                */
+    uint32_t security_wanted; /* by its maker; 128 for a set that was read              */
     rfhe_ring *ring;           /* n_q + n_p primes: the chain, then the special ones */
     const rfhe_modulus *m;     /* the ring's */
     const rfhe_ntt_table *ntt; /* the ring's */
@@ -194,6 +195,8 @@ struct rfhe_evaluator {
     uint32_t pool_count;
     uint64_t *wide;      /* of linear maps; grows, never shrinks                                        */
     size_t wide_words;
+    struct rfhe_evaluator **sub; /* one for each thread: small workspaces of teams of one; see rfhe_evaluator_subs */
+    uint32_t sub_count, sub_level, sub_special, sub_digits;
     size_t bytes;
 };
 
@@ -205,6 +208,12 @@ RFHE_MUST_USE rfhe_status rfhe_evaluator_pool(rfhe_evaluator *ev, uint32_t count
 
 /* At least `words` in ev->wide, contents undefined. */
 RFHE_MUST_USE rfhe_status rfhe_evaluator_wide(rfhe_evaluator *ev, size_t words, rfhe_error *err);
+
+/* ev->sub: an evaluator for each thread, for key switching from one thread at `level` or below with up to `special` special
+ * primes and `digits` digits. Each has room for 2 (level + 1) limbs in its `tensor` and for one limb in its scratch, none
+ * for spare ciphertexts. Grows, never shrinks. */
+RFHE_MUST_USE rfhe_status rfhe_evaluator_subs(rfhe_evaluator *ev, uint32_t level, uint32_t special, uint32_t digits,
+                                              rfhe_error *err);
 
 /* Checks that objects belong together; sentences name what differs. */
 RFHE_MUST_USE rfhe_status rfhe_check_ct(const rfhe_evaluator *ev, const rfhe_ct *a, const char *name,

@@ -319,14 +319,15 @@ rfhe_status rfhe_check_want(const rfhe_ckks *c, const rfhe_key_want *w, rfhe_err
         /* The only key that says something about the sparse secret under a modulus of its own: one prime of the chain
          * and one special prime, and no more than the table allows. */
         const double bits = c->log2_prime[0] + c->log2_prime[c->n_q];
-        const double max = rfhe_security_max_log2_sparse(c->log2_n, RFHE_SPARSE_WEIGHT, 128);
+        const double max = rfhe_security_max_log2_sparse(c->log2_n, RFHE_SPARSE_WEIGHT, c->security_wanted);
         if (w->level != 0 || w->special != 1) {
             return rfhe_fail(err, RFHE_E_INSECURE, "an encapsulation key lives at level 0 with one special prime, not at "
                              "level %u with %u", w->level, w->special);
         }
         if (bits > max && !c->is_insecure) {
             return rfhe_fail(err, RFHE_E_INSECURE, "an encapsulation key of %.1f bits: %.0f are secure for a secret of "
-                             "weight %d at ring degree 2^%u", bits, max, RFHE_SPARSE_WEIGHT, c->log2_n);
+                             "weight %d at ring degree 2^%u and %u-bit security", bits, max, RFHE_SPARSE_WEIGHT,
+                             c->log2_n, c->security_wanted);
         }
         return RFHE_OK;
     }

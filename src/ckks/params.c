@@ -17,7 +17,7 @@
 #include "ckks/security.h"
 
 typedef struct plan {
-    uint32_t log2_n, n_q, n_p;
+    uint32_t log2_n, n_q, n_p, security;
     uint8_t bits[RFHE_CKKS_MAX_LEVELS], scale_bits[RFHE_CKKS_MAX_LEVELS];
     uint64_t prime[RFHE_CKKS_MAX_PRIMES];
     double scale[RFHE_CKKS_MAX_LEVELS];
@@ -206,9 +206,10 @@ static rfhe_status make_plan(plan *p, const rfhe_ckks_options *o, rfhe_error *er
     if (o->log2_n != 0 && (o->log2_n < 10 || o->log2_n > 17)) {
         return rfhe_fail(err, RFHE_E_ARG, "ring degree 2^%u is outside 2^10 .. 2^17", o->log2_n);
     }
-    if (security != 128) {
-        return rfhe_fail(err, RFHE_E_UNSUPPORTED, "the security table has 128 bits only, not %u", security);
+    if (rfhe_security_max_log2_qp(12, security) <= 0) {
+        return rfhe_fail(err, RFHE_E_UNSUPPORTED, "the security table has 128, 192 and 256 bits, not %u", security);
     }
+    p->security = security;
     if (o->special_count > RFHE_CKKS_MAX_SPECIAL || o->special_bits > 50 ||
         (o->special_bits != 0 && o->special_bits < 20)) {
         return rfhe_fail(err, RFHE_E_ARG, "%u special primes of %u bits: at most %u, of 20 .. 50 bits",
@@ -227,7 +228,7 @@ static rfhe_status make_plan(plan *p, const rfhe_ckks_options *o, rfhe_error *er
     const uint32_t at = to;
     return rfhe_fail(err, RFHE_E_INSECURE,
                      "the chain needs %.0f bits and special primes on top of them, ring degree 2^%u carries %.0f at "
-                     "128-bit security", needed, at, rfhe_security_max_log2_qp(at, security));
+                     "%u-bit security", needed, at, rfhe_security_max_log2_qp(at, security), security);
 }
 
 double rfhe_log2_primes(const rfhe_ckks *c, uint32_t from, uint32_t to)
@@ -349,13 +350,12 @@ static rfhe_status build(rfhe_ckks **out, const plan *plan_in, bool accept_insec
     rfhe_ckks *c = NULL;
     const uint32_t all = p.n_q + p.n_p;
     const double log2_qp = log2_of(p.prime, all);
-    const double table = rfhe_security_max_log2_qp(p.log2_n, 128);
-    const bool is_insecure = log2_qp > table;
+    const double table = rfhe_security_max_log2_qp(p.log2_n, p.security);
 
-    if (is_insecure && !accept_insecure) {
+    if (log2_qp > table && !accept_insecure) {
         return rfhe_fail(err, RFHE_E_INSECURE,
-                         "log2(QP) is %.1f, ring degree 2^%u carries at most %.0f at 128-bit security", log2_qp,
-                         p.log2_n, table);
+                         "log2(QP) is %.1f, ring degree 2^%u carries at most %.0f at %u-bit security", log2_qp,
+                         p.log2_n, table, p.security);
     }
     st = RFHE_E_NOMEM;
     c = rfhe_calloc(1, sizeof *c);
@@ -365,8 +365,9 @@ static rfhe_status build(rfhe_ckks **out, const plan *plan_in, bool accept_insec
     c->n = (size_t)1 << p.log2_n;
     c->n_q = p.n_q;
     c->n_p = p.n_p;
-    c->is_insecure = is_insecure;
-    c->security_bits = is_insecure ? 0 : 128;
+    c->security_bits = rfhe_security_reached(p.log2_n, log2_qp);
+    c->security_wanted = p.security;
+    c->is_insecure = c->security_bits == 0;
     c->k = rfhe_kernels_get();
     memcpy(c->scale, p.scale, sizeof c->scale);
     memcpy(c->prime_bits, p.bits, sizeof c->prime_bits);
@@ -413,7 +414,7 @@ rfhe_status rfhe_ckks_new(rfhe_ckks **out, const rfhe_ckks_options *opt, rfhe_er
 rfhe_status rfhe_ckks_from_primes(rfhe_ckks **out, uint32_t log2_n, const uint64_t *prime, uint32_t n_q, uint32_t n_p,
                                   const double *scale, bool accept_insecure, rfhe_error *err)
 {
-    plan p = {.log2_n = log2_n, .n_q = n_q, .n_p = n_p};
+    plan p = {.log2_n = log2_n, .n_q = n_q, .n_p = n_p, .security = 128};
 
     if (sodium_init() < 0) { return rfhe_fail(err, RFHE_E_IO, "libsodium cannot start"); }
     for (uint32_t i = 0; i < n_q + n_p; i++) {

@@ -109,7 +109,7 @@ static rfhe_status make_program(rfhe_refresh *r, rfhe_error *err)
 static rfhe_status check_options(rfhe_refresh_options *o, const rfhe_ckks *c, rfhe_error *err)
 {
     const double bits = c->log2_prime[0] + c->log2_prime[c->n_q];
-    const double max = rfhe_security_max_log2_sparse(c->log2_n, RFHE_SPARSE_WEIGHT, 128);
+    const double max = rfhe_security_max_log2_sparse(c->log2_n, RFHE_SPARSE_WEIGHT, c->security_wanted);
 
     if (o->log2_slots == 0) { o->log2_slots = c->log2_n - 1; }
     if (o->to_coeffs_factors == 0) { o->to_coeffs_factors = 2; }
@@ -125,7 +125,7 @@ static rfhe_status check_options(rfhe_refresh_options *o, const rfhe_ckks *c, rf
     }
     if (bits > max && !c->is_insecure) {
         return rfhe_fail(err, RFHE_E_INSECURE, "the encapsulation key of a refresh would have %.1f bits; %.0f are secure at "
-                         "ring degree 2^%u", bits, max, c->log2_n);
+                         "ring degree 2^%u and %u-bit security", bits, max, c->log2_n, c->security_wanted);
     }
     return RFHE_OK;
 }

@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -23,11 +24,26 @@ static const rfhe_opt options[] = {
     {NULL, 0, RFHE_OPT_END, NULL, NULL, NULL},
 };
 
-/* In the source tree above build/PRESET, or in the share folder beside bin; else what the working folder has. */
-static void find_model(char *out, size_t size)
+/* `path` without detours, and relative where it lies below the working folder. `out` has PATH_MAX bytes. */
+static void tidy_path(char *out, const char *path)
+{
+    char whole[PATH_MAX], here[PATH_MAX];
+
+    if (realpath(path, whole) == NULL) {
+        (void)snprintf(out, PATH_MAX, "%s", path);
+        return;
+    }
+    const size_t n = getcwd(here, sizeof here) != NULL ? strlen(here) : 0;
+    const bool is_below = n > 1 && strncmp(whole, here, n) == 0 && whole[n] == '/';
+    (void)snprintf(out, PATH_MAX, "%s", is_below ? whole + n + 1 : whole);
+}
+
+/* In the source tree above build/PRESET, or in the share folder beside bin; else what the working folder has. `out` has
+ * PATH_MAX bytes. */
+static void find_model(char *out)
 {
     static const char name[] = "models/fashion-cnn.onnx", *const up[] = {"../..", "../share/rfhe"};
-    char self[2048];
+    char self[2048], found[PATH_MAX];
     const ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
     char *slash = NULL;
 
@@ -37,10 +53,13 @@ static void find_model(char *out, size_t size)
     }
     for (size_t i = 0; slash != NULL && i < sizeof up / sizeof *up; i++) {
         *slash = '\0';
-        (void)snprintf(out, size, "%s/%s/%s", self, up[i], name);
-        if (rfhe_file_exists(out)) { return; }
+        (void)snprintf(found, sizeof found, "%s/%s/%s", self, up[i], name);
+        if (rfhe_file_exists(found)) {
+            tidy_path(out, found);
+            return;
+        }
     }
-    (void)snprintf(out, size, "%s", name);
+    (void)snprintf(out, PATH_MAX, "%s", name);
 }
 
 static void show(const demo *d)
@@ -183,7 +202,7 @@ static int run(rfhe_cli *cli, const rfhe_args *args)
     if (model != NULL) {
         (void)snprintf(d->model, sizeof d->model, "%s", model);
     } else {
-        find_model(d->model, sizeof d->model);
+        find_model(d->model);
     }
     const rfhe_status st = journey(d, quick, page, &err);
     if (st != RFHE_OK) {

@@ -78,10 +78,13 @@ static void read_training(job *j)
     o->checkpoint = j->checkpoint;
     o->seed = j->cli->seed;
     o->progress = &j->cli->progress;
-    j->oneshot.penalty = rfhe_args_float(a, "penalty", 0.5);
-    j->oneshot.range = rfhe_args_float(a, "penalty-from", 1);
+    j->oneshot.penalty = rfhe_args_float(a, "penalty", 0.1);
+    j->oneshot.growth = rfhe_args_float(a, "penalty-growth", 30);
+    j->oneshot.range = rfhe_args_float(a, "penalty-from", 0.9);
     j->oneshot.ramp_epochs = rfhe_args_float(a, "ramp", 0.1 * (double)o->epochs);
-    j->oneshot.no_clamp = rfhe_args_has(a, "no-clamp");
+    j->oneshot.release = rfhe_args_float(a, "release", 0.4);
+    j->oneshot.open = rfhe_args_float(a, "open", 1.5);
+    j->headroom = rfhe_args_float(a, "headroom", 1.05);
 }
 
 static void read_published(job *j)
@@ -144,31 +147,13 @@ static rfhe_status read_options(job *j, rfhe_error *err)
 /* Sets for fitting and choosing; the calibration images come from the fitting ones, as they are. */
 static rfhe_status open_sets(job *j, rfhe_error *err)
 {
-    const double share = j->wants_training ? rfhe_args_float(j->args, "val-fraction", 0.1) : 0;
-    const rfhe_dataset_options few = {.limit = rfhe_args_uint(j->args, "calibrate", 2000)};
-    rfhe_dataset_options o = {.limit = rfhe_args_uint(j->args, "limit", 0)};
+    rfhe_dataset_options o = {.limit = rfhe_args_uint(j->args, "calibrate", 2000)};
     rfhe_status st = RFHE_OK;
 
-    if (!(share >= 0 && share <= 0.9)) {
-        return rfhe_fail(err, RFHE_E_ARG, "--val-fraction must be 0 to 0.9, not %g", share);
-    }
-    if (share > 0) {
-        rfhe_dataset *all = NULL;
-        RFHE_TRY(rfhe_dataset_open(&all, j->spec, "train", NULL, err));
-        o.select_count = (uint64_t)llround(share * (double)rfhe_dataset_count(all));
-        rfhe_dataset_close(all);
-        if (o.select_count == 0) { o.select_count = 1; }
-        RFHE_TRY(rfhe_dataset_open(&j->select.set, j->spec, "select", &o, err));
-    }
-    const rfhe_dataset_options calibration = {.limit = few.limit, .select_count = o.select_count};
-    RFHE_TRY(rfhe_dataset_open(&j->calibrate.set, j->spec, share > 0 ? "fit" : "train", &calibration, err));
     if (j->wants_training) {
-        RFHE_TRY(rfhe_dataset_open(&j->fit.set, j->spec, share > 0 ? "fit" : "train", &o, err));
-        if (rfhe_dataset_count(j->fit.set) < j->batch) {
-            st = rfhe_fail(err, RFHE_E_ARG, "%zu training images do not fill a batch of %" PRIu32,
-                           rfhe_dataset_count(j->fit.set), j->batch);
-        }
+        RFHE_TRY(rfhe_images_split(&j->fit, &j->select, &o.select_count, j->spec, j->args, j->batch, err));
     }
+    RFHE_TRY(rfhe_dataset_open(&j->calibrate.set, j->spec, o.select_count > 0 ? "fit" : "train", &o, err));
 
 done:
     return st;
@@ -185,7 +170,6 @@ static rfhe_status start_loaders(job *j, rfhe_error *err)
 {
     const char *split = rfhe_args_text(j->args, "test-split", "test");
     const rfhe_dataset_options some = {.limit = rfhe_args_uint(j->args, "limit", 0)};
-    rfhe_augment augment = {0};
     rfhe_status st = RFHE_OK;
 
     RFHE_TRY(rfhe_network_transform(&j->transform, j->teacher, j->calibrate.set, j->args, err));
@@ -197,14 +181,7 @@ static rfhe_status start_loaders(job *j, rfhe_error *err)
     }
     if (j->wants_training) {
         const char *list = rfhe_args_text(j->args, "augment", rfhe_network_usual_augmentation(j->fit.set));
-        RFHE_TRY(rfhe_network_augmentation(&augment, list, err));
-        const rfhe_loader_options fit = {.batch = j->batch,
-                                         .shuffle = true,
-                                         .drop_last = true,
-                                         .prefetch = 4,
-                                         .seed = j->cli->seed,
-                                         .augment = augment};
-        RFHE_TRY(rfhe_images_open(&j->fit, j->fit.set, &j->transform, &fit, err));
+        RFHE_TRY(rfhe_images_start_training(&j->fit, &j->transform, j->batch, j->cli->seed, list, err));
         j->augmentation = list;
     }
 
@@ -288,6 +265,7 @@ done:
 static rfhe_status train(job *j, rfhe_error *err)
 {
     rfhe_status st = RFHE_OK;
+    rfhe_profile seen = {0};
     rfhe_train_options *o = &j->oneshot.train;
 
     rfhe_text_clear(&j->identity);
@@ -297,8 +275,9 @@ static rfhe_status train(job *j, rfhe_error *err)
     rfhe_text_printf(&j->identity, "margin=%.17g\nsigmas=%.17g\nper layer=%d,%d\ntail=%.17g\ntuning=%d\n",
                      j->replace.margin, j->replace.sigmas, j->replace.per_layer, j->replace.layer_range,
                      j->replace.tail, (int)j->replace.tuning);
-    rfhe_text_printf(&j->identity, "penalty=%.17g\npenalty from=%.17g\nramp=%.17g\nno clamp=%d\n", j->oneshot.penalty,
-                     j->oneshot.range, j->oneshot.ramp_epochs, j->oneshot.no_clamp);
+    rfhe_text_printf(&j->identity, "penalty=%.17g\npenalty growth=%.17g\npenalty from=%.17g\nramp=%.17g\nrelease=%.17g, %.17g\n",
+                     j->oneshot.penalty, j->oneshot.growth, j->oneshot.range, j->oneshot.ramp_epochs,
+                     j->oneshot.release, j->oneshot.open);
     rfhe_text_printf(&j->identity, "recipe=%s\nseed=%" PRIu64 "\n", j->recipe, j->cli->seed);
     RFHE_TRY(rfhe_text_status(&j->identity));
     if (j->published) { return run_published(j, err); }
@@ -308,8 +287,14 @@ static rfhe_status train(job *j, rfhe_error *err)
     RFHE_TRY(rfhe_method_oneshot(&j->trained, &j->penalty, j->net, j->teacher, &j->fit.source,
                                  j->select.set != NULL ? &j->select.source : NULL, &j->oneshot, err));
     j->image_passes += j->trained.images;
+    if (j->headroom > 0) {
+        RFHE_TRY(rfhe_profile_collect(&seen, j->net, &j->calibrate.source, 0, RFHE_COMPUTE_F32, &j->cli->progress, err));
+        j->image_passes += seen.images;
+        RFHE_TRY(rfhe_method_widen(j->net, &seen, j->headroom, &j->widened, err));
+    }
 
 done:
+    rfhe_profile_clear(&seen);
     return st;
 }
 

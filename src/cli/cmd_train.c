@@ -19,7 +19,6 @@ static const rfhe_opt options[] = {
     {"data", 'd', RFHE_OPT_TEXT, "SPEC", NULL, "images and labels, such as cifar10:DIR (required)"},
     {"output", 'o', RFHE_OPT_TEXT, "FILE", NULL, "where to write the trained network (required)"},
     {"epochs", 'e', RFHE_OPT_UINT, "N", NULL, "passes over the training images (default: 30)"},
-    {"batch", 'b', RFHE_OPT_UINT, "N", NULL, "images per step (default: 128)"},
     {"optimizer", 0, RFHE_OPT_CHOICE, "RULE", "sgd|adam|adamw", "update rule (default: sgd)"},
     {"lr", 0, RFHE_OPT_FLOAT, "RATE", NULL, "highest rate (default: sgd 0.1 per 128 images, adam 0.001)"},
     {"schedule", 0, RFHE_OPT_CHOICE, "NAME", "constant|step|cosine|linear|onecycle|plateau",
@@ -41,26 +40,19 @@ static const rfhe_opt options[] = {
     {"swa", 0, RFHE_OPT_FLOAT, "SHARE", NULL, "store the mean over the epochs after this share of them"},
     {"recalibrate", 0, RFHE_OPT_UINT, "N", NULL,
      "estimate BN statistics of an average from N batches (default: swa 100)"},
-    {"augment", 0, RFHE_OPT_TEXT, "LIST", NULL,
-     "none, or of crop:N, flip, cutout:N, resized-crop[:AREA] (default: by data set)"},
-    {"val-fraction", 0, RFHE_OPT_FLOAT, "F", NULL,
-     "training images set aside to choose the best epoch, 0 = none (default: 0.1)"},
     {"judge-every", 0, RFHE_OPT_UINT, "N", NULL, "epochs between looks at those (default: 1)"},
     {"keep", 0, RFHE_OPT_CHOICE, "WHICH", "best|last", "epoch to store (default: best)"},
-    {"test-split", 0, RFHE_OPT_TEXT, "NAME", NULL,
-     "split to measure the stored network on at the very end, or none (default: test)"},
-    {"limit", 0, RFHE_OPT_UINT, "N", NULL, "train on N images only, test on as many at most"},
     {"teacher", 0, RFHE_OPT_TEXT, "FILE", NULL, "network to learn from as well"},
     {"distill", 0, RFHE_OPT_FLOAT, "W", NULL, "weight of the teacher against the labels (default: 0.9)"},
     {"temperature", 0, RFHE_OPT_FLOAT, "T", NULL, "of that comparison (default: 4)"},
     {"width", 0, RFHE_OPT_FLOAT, "F", NULL, "multiplies the channels of an architecture (default: 1)"},
     {"image-size", 0, RFHE_OPT_UINT, "N", NULL,
      "input of an architecture, N x N (default: as the images, its own for photos)"},
-    {"dtype", 0, RFHE_OPT_CHOICE, "TYPE", "f32|bf16", "arithmetic; the weights stay float (default: f32)"},
     {"frozen-bn", 0, RFHE_OPT_FLAG, NULL, NULL, "normalise by the running statistics, unchanged"},
     {"checkpoint", 0, RFHE_OPT_TEXT, "FILE", NULL, "state to continue from (default: OUTPUT.checkpoint)"},
     {"checkpoint-every", 0, RFHE_OPT_FLOAT, "S", NULL, "seconds between writes of it (default: 60)"},
     {"restart", 0, RFHE_OPT_FLAG, NULL, NULL, "begin anew even if there is a checkpoint"},
+    RFHE_OPTIONS_TRAINING_IMAGES,
     RFHE_OPTIONS_PREPROCESSING,
     {NULL, 0, RFHE_OPT_END, NULL, NULL, NULL},
 };
@@ -74,7 +66,6 @@ typedef struct job {
     uint32_t batch;
     rfhe_graph *net, *teacher;
     rfhe_transform transform;
-    rfhe_augment augment;
     rfhe_images fit, select, test;
     rfhe_text identity;
     rfhe_train_options train;
@@ -202,34 +193,6 @@ done:
 
 /* --- Data and network --- */
 
-/* Opens fit and select as sets (no loaders yet). */
-static rfhe_status open_sets(job *j, rfhe_error *err)
-{
-    const double share = rfhe_args_float(j->args, "val-fraction", 0.1);
-    rfhe_dataset_options o = {.limit = rfhe_args_uint(j->args, "limit", 0)};
-    rfhe_status st = RFHE_OK;
-
-    if (!(share >= 0 && share <= 0.9)) {
-        return rfhe_fail(err, RFHE_E_ARG, "--val-fraction must be 0 to 0.9, not %g", share);
-    }
-    if (share > 0) {
-        rfhe_dataset *all = NULL;
-        RFHE_TRY(rfhe_dataset_open(&all, j->spec, "train", NULL, err));
-        o.select_count = (uint64_t)llround(share * (double)rfhe_dataset_count(all));
-        rfhe_dataset_close(all);
-        if (o.select_count == 0) { o.select_count = 1; }
-        RFHE_TRY(rfhe_dataset_open(&j->select.set, j->spec, "select", &o, err));
-    }
-    RFHE_TRY(rfhe_dataset_open(&j->fit.set, j->spec, share > 0 ? "fit" : "train", &o, err));
-    if (rfhe_dataset_count(j->fit.set) < j->batch) {
-        st = rfhe_fail(err, RFHE_E_ARG, "%zu training images do not fill a batch of %" PRIu32,
-                       rfhe_dataset_count(j->fit.set), j->batch);
-    }
-
-done:
-    return st;
-}
-
 static uint64_t size_option(const job *j, uint64_t of_data)
 {
     return rfhe_args_uint(j->args, "image-size", of_data);
@@ -282,16 +245,9 @@ static rfhe_status start_loaders(job *j, rfhe_error *err)
     rfhe_status st = RFHE_OK;
 
     (void)snprintf(j->augmentation, sizeof j->augmentation, "%s", list);
-    RFHE_TRY(rfhe_network_augmentation(&j->augment, list, err));
     RFHE_TRY(rfhe_network_transform(&j->transform, j->net, j->fit.set, j->args, err));
     RFHE_TRY(rfhe_network_set_metadata(j->net, &j->transform, j->fit.set));
-    const rfhe_loader_options fit = {.batch = j->batch,
-                                     .shuffle = true,
-                                     .drop_last = true,
-                                     .prefetch = 4,
-                                     .seed = j->cli->seed,
-                                     .augment = j->augment};
-    RFHE_TRY(rfhe_images_open(&j->fit, j->fit.set, &j->transform, &fit, err));
+    RFHE_TRY(rfhe_images_start_training(&j->fit, &j->transform, j->batch, j->cli->seed, j->augmentation, err));
     if (j->select.set != NULL) {
         const rfhe_loader_options judging = {
             .batch = rfhe_network_batch(j->net, rfhe_dataset_count(j->select.set))};
@@ -437,9 +393,10 @@ static void write_text(const job *j)
 static rfhe_status work(job *j, rfhe_error *err)
 {
     rfhe_status st = RFHE_OK;
+    uint64_t set_aside = 0;
 
     RFHE_TRY(read_options(j, err));
-    RFHE_TRY(open_sets(j, err));
+    RFHE_TRY(rfhe_images_split(&j->fit, &j->select, &set_aside, j->spec, j->args, j->batch, err));
     RFHE_TRY(open_network(j, err));
     RFHE_TRY(start_loaders(j, err));
     RFHE_TRY(write_identity(j));

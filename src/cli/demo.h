@@ -3,6 +3,8 @@
 #ifndef RFHE_CLI_DEMO_H
 #define RFHE_CLI_DEMO_H
 
+#include <limits.h>
+
 #include "cli/network.h"
 #include "method/method.h"
 #include "rfhe/ckks.h"
@@ -30,7 +32,7 @@ typedef struct demo_refresh {
 typedef struct demo {
     rfhe_cli *cli;
     const rfhe_args *args;
-    char model[4096];
+    char model[PATH_MAX];
     const char *spec, *form;
     uint64_t limit, calibration, image; /* test images (0 = all), calibration images, the image that is shown */
 

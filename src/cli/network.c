@@ -4,6 +4,7 @@
 #include "paf/node.h"
 #include "rfhe/onnx.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -283,4 +284,43 @@ void rfhe_images_close(rfhe_images *s)
     rfhe_loader_free(s->loader);
     rfhe_dataset_close(s->set);
     *s = (rfhe_images){0};
+}
+
+rfhe_status rfhe_images_split(rfhe_images *fit, rfhe_images *select, uint64_t *set_aside, const char *spec,
+                              const rfhe_args *args, uint32_t batch, rfhe_error *err)
+{
+    const double share = rfhe_args_float(args, "val-fraction", 0.1);
+    rfhe_dataset_options o = {.limit = rfhe_args_uint(args, "limit", 0)};
+    rfhe_status st = RFHE_OK;
+
+    if (!(share >= 0 && share <= 0.9)) {
+        return rfhe_fail(err, RFHE_E_ARG, "--val-fraction must be 0 to 0.9, not %g", share);
+    }
+    if (share > 0) {
+        rfhe_dataset *all = NULL;
+        RFHE_TRY(rfhe_dataset_open(&all, spec, "train", NULL, err));
+        o.select_count = (uint64_t)llround(share * (double)rfhe_dataset_count(all));
+        rfhe_dataset_close(all);
+        if (o.select_count == 0) { o.select_count = 1; }
+        RFHE_TRY(rfhe_dataset_open(&select->set, spec, "select", &o, err));
+    }
+    RFHE_TRY(rfhe_dataset_open(&fit->set, spec, share > 0 ? "fit" : "train", &o, err));
+    if (rfhe_dataset_count(fit->set) < batch) {
+        st = rfhe_fail(err, RFHE_E_ARG, "%zu training images do not fill a batch of %" PRIu32,
+                       rfhe_dataset_count(fit->set), batch);
+        goto done;
+    }
+    *set_aside = o.select_count;
+
+done:
+    return st;
+}
+
+rfhe_status rfhe_images_start_training(rfhe_images *fit, const rfhe_transform *t, uint32_t batch, uint64_t seed,
+                                       const char *list, rfhe_error *err)
+{
+    rfhe_loader_options o = {.batch = batch, .shuffle = true, .drop_last = true, .prefetch = 4, .seed = seed};
+    const rfhe_status st = rfhe_network_augmentation(&o.augment, list, err);
+
+    return st == RFHE_OK ? rfhe_images_open(fit, fit->set, t, &o, err) : st;
 }

@@ -18,6 +18,18 @@
         {"crop", 0, RFHE_OPT_UINT, "N", NULL,                                                      \
          "then cut N x N pixels from the centre (default: rfhe.crop, else as the model needs)"}
 
+/* Rows for the tables of verbs that train on images. */
+#define RFHE_OPTIONS_TRAINING_IMAGES                                                                \
+    {"batch", 'b', RFHE_OPT_UINT, "N", NULL, "images per step (default: 128)"},                     \
+        {"augment", 0, RFHE_OPT_TEXT, "LIST", NULL,                                                 \
+         "none, or of crop:N, flip, cutout:N, resized-crop[:AREA] (default: by data set)"},         \
+        {"val-fraction", 0, RFHE_OPT_FLOAT, "F", NULL,                                              \
+         "training images set aside to choose the best epoch by, 0 = none (default: 0.1)"},         \
+        {"test-split", 0, RFHE_OPT_TEXT, "NAME", NULL,                                              \
+         "split to measure the result on at the very end, or none (default: test)"},                \
+        {"limit", 0, RFHE_OPT_UINT, "N", NULL, "train on N images only, test on as many at most"},  \
+        {"dtype", 0, RFHE_OPT_CHOICE, "TYPE", "f32|bf16", "arithmetic of training; the weights stay float (default: f32)"}
+
 /* Opens an ONNX file, infers shapes with a symbolic batch and finds its PAFs again (rfhe_paf_fuse). RFHE_E_FORMAT when it is not a classifier of images: one
  * input N x C x H x W. */
 RFHE_MUST_USE rfhe_status rfhe_network_open(rfhe_graph **out, const char *path, rfhe_error *err);
@@ -60,5 +72,15 @@ RFHE_MUST_USE rfhe_status rfhe_images_open(rfhe_images *out, rfhe_dataset *set,
                                            const rfhe_transform *t,
                                            const rfhe_loader_options *options, rfhe_error *err);
 void rfhe_images_close(rfhe_images *s);
+
+/* The training images of `spec` as sets, without loaders yet: --val-fraction of them set aside for `select` (left closed
+ * when that is 0), the others for `fit`; --limit cuts both. *set_aside is the number before that cut: with it as
+ * select_count another set of the same split can be opened. RFHE_E_ARG also when `fit` does not fill a batch. */
+RFHE_MUST_USE rfhe_status rfhe_images_split(rfhe_images *fit, rfhe_images *select, uint64_t *set_aside,
+                                            const char *spec, const rfhe_args *args, uint32_t batch,
+                                            rfhe_error *err);
+/* Starts the loader of `fit` for training: shuffled whole batches, augmented as `list` says. */
+RFHE_MUST_USE rfhe_status rfhe_images_start_training(rfhe_images *fit, const rfhe_transform *t, uint32_t batch,
+                                                     uint64_t seed, const char *list, rfhe_error *err);
 
 #endif

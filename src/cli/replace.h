@@ -20,15 +20,19 @@
     {"tuner", 0, RFHE_OPT_CHOICE, "NAME", "lm|adam", "least squares, or Adam as published (default: lm)"}, \
     {"calibrate", 0, RFHE_OPT_UINT, "N", NULL, "images for ranges and fits (default: 2000)"}, \
     {"epochs", 'e', RFHE_OPT_UINT, "N", NULL, "oneshot: passes over the training images (default: 20)"}, \
-    {"batch", 'b', RFHE_OPT_UINT, "N", NULL, "images per step (default: 128)"}, \
     {"optimizer", 0, RFHE_OPT_CHOICE, "RULE", "sgd|adamw", "update rule (default: sgd)"}, \
     {"lr", 0, RFHE_OPT_FLOAT, "RATE", NULL, "highest rate (default: sgd 0.03, adamw 0.001)"}, \
     {"coefficient-rate", 0, RFHE_OPT_FLOAT, "F", NULL, "times the rate for coefficients, 0 = fixed (default: 0.1)"}, \
     {"weight-decay", 0, RFHE_OPT_FLOAT, "F", NULL, "of kernels and matrices (default: sgd 0.0005, adamw 0.02)"}, \
-    {"penalty", 0, RFHE_OPT_FLOAT, "W", NULL, "weight of the range penalty (default: 0.5)"}, \
-    {"penalty-from", 0, RFHE_OPT_FLOAT, "F", NULL, "share of the range where it begins (default: 1)"}, \
+    {"penalty", 0, RFHE_OPT_FLOAT, "W", NULL, "weight of the range penalty at its strongest (default: 0.1)"}, \
+    {"penalty-growth", 0, RFHE_OPT_FLOAT, "F", NULL, "by which it grows over half the run (default: 30)"}, \
+    {"penalty-from", 0, RFHE_OPT_FLOAT, "F", NULL, "share of the range where it begins (default: 0.9)"}, \
     {"ramp", 0, RFHE_OPT_FLOAT, "EPOCHS", NULL, "from ReLU to the polynomial over so many (default: a tenth)"}, \
-    {"no-clamp", 0, RFHE_OPT_FLAG, NULL, NULL, "let training see values beyond the range"}, \
+    {"release", 0, RFHE_OPT_FLOAT, "F", NULL, \
+     "share of the run in which values are clamped to their range, 1 = always (default: 0.4)"}, \
+    {"open", 0, RFHE_OPT_FLOAT, "F", NULL, "then the clamp opens to this multiple of the range (default: 1.5)"}, \
+    {"headroom", 0, RFHE_OPT_FLOAT, "F", NULL, \
+     "state ranges of at least F times what training images reach, 0 = as trained (default: 1.05)"}, \
     {"distill", 0, RFHE_OPT_FLOAT, "W", NULL, "weight of the ReLU network against the labels (default: 0.9)"}, \
     {"temperature", 0, RFHE_OPT_FLOAT, "T", NULL, "of that comparison (default: 2)"}, \
     {"clip", 0, RFHE_OPT_FLOAT, "NORM", NULL, "limit of the gradient's norm (default: 1)"}, \
@@ -41,12 +45,8 @@
     {"training", 0, RFHE_OPT_CHOICE, "HOW", "direct|progressive", \
      "published recipes: everything, or one activation and its layers (default: by recipe)"}, \
     {"faults", 0, RFHE_OPT_FLAG, NULL, NULL, "published recipes: with the faults of the released code"}, \
-    {"augment", 0, RFHE_OPT_TEXT, "LIST", NULL, "as for `rfhe train` (default: by data set)"}, \
-    {"val-fraction", 0, RFHE_OPT_FLOAT, "F", NULL, "training images set aside to choose by (default: 0.1)"}, \
     {"test-data", 0, RFHE_OPT_TEXT, "SPEC", NULL, "images to measure on at the end (default: those of --data)"}, \
-    {"test-split", 0, RFHE_OPT_TEXT, "NAME", NULL, "their split, or none (default: test)"}, \
-    {"limit", 0, RFHE_OPT_UINT, "N", NULL, "train on N images only, test on as many at most"}, \
-    {"dtype", 0, RFHE_OPT_CHOICE, "TYPE", "f32|bf16", "arithmetic of training (default: f32)"}
+    RFHE_OPTIONS_TRAINING_IMAGES
 
 enum { RFHE_REPLACE_MAX_FORMS = 512 };
 
@@ -76,7 +76,8 @@ typedef struct rfhe_replace_job {
     rfhe_overflow *overflow_tuned, *overflow_after;
     size_t n_overflow;
     uint64_t beyond_tuned, beyond_after, image_passes;
-    double penalty, seconds;
+    double penalty, seconds, headroom;
+    size_t widened; /* ranges that training images left and that were stated anew */
     uint32_t pools, depth;
 } rfhe_replace_job;
 

@@ -1,5 +1,6 @@
 /* Convolution and the matrix product in plain loops, for builds without oneDNN (the ThreadSanitizer preset): correct,
- * float only, not fast. */
+ * float only with sums in double, not fast. Sums stay in registers: what is written to memory at each step costs most
+ * when a sanitizer watches. */
 #include "nn/exec_internal.h"
 
 #ifndef RFHE_WITH_ONEDNN
@@ -27,11 +28,11 @@ void rfhe_sgemm(bool ta, bool tb, int64_t m, int64_t n, int64_t k, float alpha, 
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < m; i++) {
         for (int64_t j = 0; j < n; j++) {
-            float sum = 0;
+            double sum = 0;
             for (int64_t l = 0; l < k; l++) {
-                sum += (ta ? a[l * lda + i] : a[i * lda + l]) * (tb ? b[j * ldb + l] : b[l * ldb + j]);
+                sum += (double)(ta ? a[l * lda + i] : a[i * lda + l]) * (double)(tb ? b[j * ldb + l] : b[l * ldb + j]);
             }
-            c[i * ldc + j] = alpha * sum + (beta != 0.0F ? c[i * ldc + j] : 0.0F);
+            c[i * ldc + j] = alpha * (float)sum + (beta != 0.0F ? c[i * ldc + j] : 0.0F);
         }
     }
 }
@@ -41,11 +42,28 @@ typedef struct conv {
     int64_t images, groups, ci, co; /* channels per group */
     int64_t in[3], out[3], kernel[3], stride[3], dilation[3], begin[3];
     int64_t in_pixels, out_pixels, taps;
+    int64_t *under; /* the input pixel under each tap of each output pixel; -1 in the padding */
 } conv;
 
 static void conv_release(rfhe_step *s)
 {
-    rfhe_free(s->priv);
+    conv *c = s->priv;
+
+    if (c != NULL) { rfhe_free(c->under); }
+    rfhe_free(c);
+}
+
+static int64_t find_under(const conv *c, int64_t pixel, int64_t tap)
+{
+    int64_t at[3] = {pixel / c->out[2] / c->out[1], pixel / c->out[2] % c->out[1], pixel % c->out[2]};
+    const int64_t k[3] = {tap / c->kernel[2] / c->kernel[1], tap / c->kernel[2] % c->kernel[1],
+                          tap % c->kernel[2]};
+
+    for (uint32_t d = 0; d < 3; d++) {
+        at[d] = at[d] * c->stride[d] - c->begin[d] + k[d] * c->dilation[d];
+        if (at[d] < 0 || at[d] >= c->in[d]) { return -1; }
+    }
+    return (at[0] * c->in[1] + at[1]) * c->in[2] + at[2];
 }
 
 static rfhe_status conv_prepare(rfhe_exec *e, rfhe_step *s, rfhe_error *err)
@@ -80,21 +98,10 @@ static rfhe_status conv_prepare(rfhe_exec *e, rfhe_step *s, rfhe_error *err)
         c->out_pixels *= c->out[k];
         c->taps *= c->kernel[k];
     }
+    c->under = rfhe_alloc((size_t)(c->out_pixels * c->taps), sizeof *c->under);
+    if (c->under == NULL) { return RFHE_E_NOMEM; } /* conv_release frees c */
+    for (int64_t k = 0; k < c->out_pixels * c->taps; k++) { c->under[k] = find_under(c, k / c->taps, k % c->taps); }
     return RFHE_OK;
-}
-
-/* The input pixel under tap `tap` of output pixel `pixel`; -1 in the padding. */
-static int64_t under(const conv *c, int64_t pixel, int64_t tap)
-{
-    int64_t at[3] = {pixel / c->out[2] / c->out[1], pixel / c->out[2] % c->out[1], pixel % c->out[2]};
-    const int64_t k[3] = {tap / c->kernel[2] / c->kernel[1], tap / c->kernel[2] % c->kernel[1],
-                          tap % c->kernel[2]};
-
-    for (uint32_t d = 0; d < 3; d++) {
-        at[d] = at[d] * c->stride[d] - c->begin[d] + k[d] * c->dilation[d];
-        if (at[d] < 0 || at[d] >= c->in[d]) { return -1; }
-    }
-    return (at[0] * c->in[1] + at[1]) * c->in[2] + at[2];
 }
 
 static void conv_forward(rfhe_exec *e, rfhe_step *s)
@@ -107,17 +114,39 @@ static void conv_forward(rfhe_exec *e, rfhe_step *s)
 
 #pragma omp parallel for schedule(static)
     for (int64_t row = 0; row < c->images * c->out_pixels; row++) {
-        const int64_t image = row / c->out_pixels;
+        const int64_t image = row / c->out_pixels, *under = c->under + row % c->out_pixels * c->taps;
         for (int64_t o = 0; o < co; o++) {
-            float sum = bias != NULL ? bias[o] : 0;
+            double sum = bias != NULL ? (double)bias[o] : 0;
             for (int64_t t = 0; t < c->taps; t++) {
-                const int64_t p = under(c, row % c->out_pixels, t);
-                const float *src = x + (image * c->in_pixels + p) * ci + o / c->co * c->ci;
-                for (int64_t i = 0; i < c->ci && p >= 0; i++) {
-                    sum += src[i] * w[(o * c->ci + i) * c->taps + t];
+                if (under[t] < 0) { continue; }
+                const float *src = x + (image * c->in_pixels + under[t]) * ci + o / c->co * c->ci;
+                for (int64_t i = 0; i < c->ci; i++) {
+                    sum += (double)src[i] * (double)w[(o * c->ci + i) * c->taps + t];
                 }
             }
-            y[row * co + o] = sum;
+            y[row * co + o] = (float)sum;
+        }
+    }
+}
+
+static void conv_backward_input(const conv *c, float *dx, const float *dy, const float *w)
+{
+    const int64_t ci = c->ci * c->groups, co = c->co * c->groups;
+
+#pragma omp parallel for schedule(static)
+    for (int64_t image = 0; image < c->images; image++) {
+        memset(dx + image * c->in_pixels * ci, 0, (size_t)(c->in_pixels * ci) * sizeof *dx);
+        for (int64_t k = 0; k < c->out_pixels * c->taps; k++) {
+            if (c->under[k] < 0) { continue; }
+            float *dst = dx + (image * c->in_pixels + c->under[k]) * ci;
+            for (int64_t i = 0; i < ci; i++) {
+                const int64_t first = i / c->ci * c->co; /* outputs of this channel's group */
+                const float *g = dy + (image * c->out_pixels + k / c->taps) * co + first;
+                const float *column = w + (first * c->ci + i % c->ci) * c->taps + k % c->taps;
+                double sum = 0;
+                for (int64_t o = 0; o < c->co; o++) { sum += (double)g[o] * (double)column[o * c->ci * c->taps]; }
+                dst[i] += (float)sum;
+            }
         }
     }
 }
@@ -125,39 +154,29 @@ static void conv_forward(rfhe_exec *e, rfhe_step *s)
 static void conv_backward(rfhe_exec *e, rfhe_step *s)
 {
     const conv *c = s->priv;
-    const float *x = rfhe_in(e, s, 0)->data, *w = rfhe_in(e, s, 1)->data, *dy = s->dy;
-    float *dx = s->dx[0], *dw = s->dx[1], *db = s->n_in > 2 ? s->dx[2] : NULL;
+    const float *x = rfhe_in(e, s, 0)->data, *dy = s->dy;
+    float *dw = s->dx[1], *db = s->n_in > 2 ? s->dx[2] : NULL;
     const int64_t ci = c->ci * c->groups, co = c->co * c->groups;
 
-    if (dx != NULL) {
-#pragma omp parallel for schedule(static)
-        for (int64_t image = 0; image < c->images; image++) {
-            memset(dx + image * c->in_pixels * ci, 0, (size_t)(c->in_pixels * ci) * sizeof *dx);
-            for (int64_t p = 0; p < c->out_pixels * c->taps; p++) {
-                const int64_t to = under(c, p / c->taps, p % c->taps);
-                const float *g = dy + (image * c->out_pixels + p / c->taps) * co;
-                for (int64_t o = 0; o < co && to >= 0; o++) {
-                    float *dst = dx + (image * c->in_pixels + to) * ci + o / c->co * c->ci;
-                    for (int64_t i = 0; i < c->ci; i++) {
-                        dst[i] += g[o] * w[(o * c->ci + i) * c->taps + p % c->taps];
-                    }
-                }
-            }
-        }
-    }
+    if (s->dx[0] != NULL) { conv_backward_input(c, s->dx[0], dy, rfhe_in(e, s, 1)->data); }
 #pragma omp parallel for schedule(static)
     for (int64_t o = 0; o < co; o++) {
-        float *own = dw + o * c->ci * c->taps;
-        if (dw != NULL && !s->dx_add[1]) { memset(own, 0, (size_t)(c->ci * c->taps) * sizeof *own); }
-        if (db != NULL && !s->dx_add[2]) { db[o] = 0; }
-        for (int64_t row = 0; row < c->images * c->out_pixels; row++) {
-            const float g = dy[row * co + o];
-            if (db != NULL) { db[o] += g; }
-            for (int64_t t = 0; t < c->taps && dw != NULL; t++) {
-                const int64_t p = under(c, row % c->out_pixels, t);
-                const float *src = x + (row / c->out_pixels * c->in_pixels + p) * ci + o / c->co * c->ci;
-                for (int64_t i = 0; i < c->ci && p >= 0; i++) { own[i * c->taps + t] += g * src[i]; }
+        double sum = 0;
+        for (int64_t row = 0; row < c->images * c->out_pixels && db != NULL; row++) { sum += (double)dy[row * co + o]; }
+        if (db != NULL) { db[o] = (float)sum + (s->dx_add[2] ? db[o] : 0); }
+        for (int64_t k = 0; k < c->ci * c->taps && dw != NULL; k++) {
+            const float *src = x + o / c->co * c->ci + k / c->taps;
+            sum = 0;
+            for (int64_t image = 0; image < c->images; image++) {
+                for (int64_t pixel = 0; pixel < c->out_pixels; pixel++) {
+                    const int64_t at = c->under[pixel * c->taps + k % c->taps];
+                    if (at < 0) { continue; }
+                    sum += (double)dy[(image * c->out_pixels + pixel) * co + o] *
+                           (double)src[(image * c->in_pixels + at) * ci];
+                }
             }
+            float *own = dw + o * c->ci * c->taps + k;
+            *own = (float)sum + (s->dx_add[1] ? *own : 0);
         }
     }
 }

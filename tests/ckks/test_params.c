@@ -18,12 +18,21 @@ static rfhe_ckks_info info_of(const rfhe_ckks_options *o)
 
 static void the_table_is_the_published_one(void **state)
 {
-    static const double want[] = {106, 214, 430, 868, 1747, 3523};
+    static const double want[][6] = {{106, 214, 430, 868, 1747, 3523}, /* 128 bits */
+                                     {73, 147, 297, 597, 1199, 2411},  /* 192 */
+                                     {56, 114, 230, 462, 929, 1866}};  /* 256 */
 
     (void)state;
-    for (uint32_t k = 0; k < 6; k++) { assert_true(rfhe_security_max_log2_qp(12 + k, 128) == want[k]); }
-    assert_true(rfhe_security_max_log2_qp(11, 128) == 0 && rfhe_security_max_log2_qp(18, 128) == 0);
-    assert_true(rfhe_security_max_log2_qp(15, 192) == 0);
+    for (uint32_t b = 0; b < 3; b++) {
+        for (uint32_t k = 0; k < 6; k++) {
+            assert_true(rfhe_security_max_log2_qp(12 + k, 128 + 64 * b) == want[b][k]);
+            assert_int_equal(rfhe_security_reached(12 + k, want[b][k]), 128 + 64 * b);
+            assert_int_equal(rfhe_security_reached(12 + k, want[b][k] + 0.1), b == 0 ? 0 : 64 + 64 * b);
+        }
+        assert_true(rfhe_security_max_log2_qp(11, 128 + 64 * b) == 0 && rfhe_security_max_log2_qp(18, 128 + 64 * b) == 0);
+    }
+    assert_true(rfhe_security_max_log2_qp(15, 160) == 0 && rfhe_security_max_log2_qp(15, 0) == 0);
+    assert_true(rfhe_security_max_log2_sparse(15, 32, 192) == 0);
     assert_true(rfhe_security_max_log2_sparse(15, 32, 128) == 92.1); /* 92 bits, primes lie beside powers of two */
     assert_true(rfhe_security_max_log2_sparse(16, 32, 128) == 121);
     assert_true(rfhe_security_max_log2_sparse(15, 31, 128) == 0);
@@ -36,7 +45,7 @@ static void sets_are_the_smallest_secure_ones_or_refused(void **state)
     const rfhe_ckks_options deep = {.log2_n = 14, .depth = 13, .scale_bits = 40};
     const rfhe_ckks_options forced = {.log2_n = 15, .depth = 13, .scale_bits = 40, .special_count = 7, .special_bits = 50};
     const rfhe_ckks_options tiny = {.log2_n = 11, .depth = 3};
-    const rfhe_ckks_options scale = {.depth = 3, .scale_bits = 51}, sure = {.depth = 3, .security_bits = 192};
+    const rfhe_ckks_options scale = {.depth = 3, .scale_bits = 51}, odd = {.depth = 3, .security_bits = 160};
     rfhe_ckks_info info = info_of(&shallow);
 
     (void)state;
@@ -50,8 +59,47 @@ static void sets_are_the_smallest_secure_ones_or_refused(void **state)
     REFUSED(RFHE_E_INSECURE, "868", rfhe_ckks_new(&c, &forced, err));
     REFUSED(RFHE_E_INSECURE, "2^11", rfhe_ckks_new(&c, &tiny, err));
     REFUSED(RFHE_E_ARG, "51 bits", rfhe_ckks_new(&c, &scale, err));
-    REFUSED(RFHE_E_UNSUPPORTED, "192", rfhe_ckks_new(&c, &sure, err));
+    REFUSED(RFHE_E_UNSUPPORTED, "160", rfhe_ckks_new(&c, &odd, err));
     assert_null(c);
+}
+
+static void more_security_takes_a_larger_ring_or_a_shorter_chain(void **state)
+{
+    rfhe_ckks_options o = {.depth = 13, .scale_bits = 40};
+    const rfhe_key_want sparse = {RFHE_ELEMENT_ENCAPSULATE, 0, 1};
+    rfhe_refresh *r = NULL;
+    rfhe_secret_key *sk = NULL;
+    rfhe_eval_keys *keys = NULL;
+    rfhe_ckks *c = NULL;
+    uint8_t *bytes = NULL;
+    size_t size = 0;
+    rfhe_ckks_info info;
+
+    (void)state;
+    for (o.security_bits = 192; o.security_bits <= 256; o.security_bits += 64) {
+        o.log2_n = 0;
+        info = info_of(&o);
+        assert_int_equal(info.log2_n, 16);
+        assert_true(info.security_bits >= o.security_bits);
+        assert_true(info.log2_qp <= (o.security_bits == 192 ? 1199 : 929));
+        o.log2_n = 15;
+        REFUSED(RFHE_E_INSECURE, o.security_bits == 192 ? "597" : "462", rfhe_ckks_new(&c, &o, err));
+    }
+    /* The refresh's sparse secret is tabulated at 128 bits: more cannot be promised with it. What a set reaches is
+     * found again when it is read. */
+    o = (rfhe_ckks_options){.depth = 2, .scale_bits = 40, .log2_n = 15, .security_bits = 192};
+    MUST(rfhe_ckks_new(&c, &o, err));
+    MUST(rfhe_secret_key_new(&sk, c, NULL, err));
+    REFUSED(RFHE_E_INSECURE, "192-bit", rfhe_refresh_new(&r, c, NULL, err));
+    REFUSED(RFHE_E_INSECURE, "192-bit", rfhe_eval_keys_new(&keys, sk, &sparse, 1, err));
+    MUST(rfhe_ckks_write(&bytes, &size, c, err));
+    rfhe_secret_key_free(sk);
+    rfhe_ckks_free(c);
+    MUST(rfhe_ckks_read(&c, bytes, size, false, err));
+    rfhe_ckks_get_info(c, &info);
+    assert_true(info.security_bits >= 192);
+    rfhe_bytes_free(bytes);
+    rfhe_ckks_free(c);
 }
 
 static void test_seeds_need_insecure_parameters(void **state)
@@ -328,6 +376,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_table_is_the_published_one),
         cmocka_unit_test(sets_are_the_smallest_secure_ones_or_refused),
+        cmocka_unit_test(more_security_takes_a_larger_ring_or_a_shorter_chain),
         cmocka_unit_test(test_seeds_need_insecure_parameters),
         cmocka_unit_test(chains_of_mixed_widths_keep_their_scales),
         cmocka_unit_test(misuse_gets_a_sentence),

@@ -5,19 +5,8 @@
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 rfhe=$1
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
-failures=0
-checks=0
-unset RFHE_THREADS RFHE_ISA RFHE_MEMORY
-
-complain() {
-  failures=$((failures + 1))
-  printf '%s\n' "$1"
-  sed 's/^/    stdout: /' out
-  sed 's/^/    stderr: /' err
-}
+# shellcheck source=tests/support/cli.sh
+. "$(dirname "$0")/../support/cli.sh"
 
 # expect CODE PATTERN ARGUMENTS...: the exit code, and standard error matching PATTERN in exactly one line, with nothing
 # on standard output; for code 0, PATTERN must be on standard output and nothing on standard error.
@@ -144,5 +133,4 @@ else
   echo "contract: no long command in this build, signals not tested"
 fi
 
-echo "contract: $checks checks, $failures failures"
-[ $failures = 0 ]
+finish contract

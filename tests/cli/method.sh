@@ -5,43 +5,11 @@
 # shellcheck disable=SC2015 # complaining after a failed conjunction is what is meant
 set -u
 rfhe=$1
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
-failures=0
-checks=0
-unset RFHE_ISA RFHE_MEMORY
+# shellcheck source=tests/support/cli.sh
+. "$(dirname "$0")/../support/cli.sh"
 RFHE_THREADS=1 # the networks are too small for a team
 export RFHE_THREADS
 "$rfhe" data check fashion-mnist >/dev/null 2>&1 || exit 77
-
-complain() {
-  failures=$((failures + 1))
-  printf '%s\n' "$1"
-  sed 's/^/    stderr: /' err
-}
-
-works() {
-  name=$1
-  shift
-  checks=$((checks + 1))
-  "$rfhe" "$@" --json >"$name.json" 2>err || complain "rfhe $*: exit code $?"
-}
-
-holds() {
-  checks=$((checks + 1))
-  jq -e "$2" "$1.json" >/dev/null 2>>err || complain "$1.json: not $2: $(jq -c 'del(.layers)' "$1.json")"
-}
-
-refuses() {
-  code=$1 pattern=$2 got=0
-  shift 2
-  checks=$((checks + 1))
-  "$rfhe" "$@" >out 2>err || got=$?
-  [ "$got" = "$code" ] || complain "rfhe $*: exit code $got instead of $code"
-  grep -q -e "$pattern" err || complain "rfhe $*: no '$pattern' on standard error"
-  [ "$(wc -l <err)" = 1 ] || complain "rfhe $*: not exactly one line on standard error"
-}
 
 works trained train fashion-cnn --width 0.25 --data fashion-mnist --limit 1600 --batch 32 --epochs 2 --lr 0.05 \
   --augment none --test-split none -q -o relu.onnx
@@ -121,5 +89,4 @@ refuses 2 'static scale it is deployed with' replace relu.onnx --scale dynamic $
 refuses 2 'is no recipe' ablate relu.onnx --recipes magic $few -q
 [ -e x.onnx ] && complain "a refused run leaves a file"
 
-echo "method: $checks checks, $failures failures"
-[ $failures = 0 ]
+finish method

@@ -5,47 +5,11 @@
 # shellcheck disable=SC2015 # complaining after a failed conjunction is what is meant
 set -u
 rfhe=$1
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
-failures=0
-checks=0
-unset RFHE_ISA RFHE_MEMORY
+# shellcheck source=tests/support/cli.sh
+. "$(dirname "$0")/../support/cli.sh"
 RFHE_THREADS=1 # the networks are too small for a team
 export RFHE_THREADS
 "$rfhe" data check fashion-mnist >/dev/null 2>&1 || exit 77
-
-complain() {
-  failures=$((failures + 1))
-  printf '%s\n' "$1"
-  sed 's/^/    stderr: /' err
-}
-
-# works NAME ARGUMENTS...: exit code 0; one JSON document goes to NAME.json
-works() {
-  name=$1
-  shift
-  checks=$((checks + 1))
-  "$rfhe" "$@" --json >"$name.json" 2>err || complain "rfhe $*: exit code $?"
-}
-
-# holds NAME FILTER: the jq filter is true of NAME.json
-holds() {
-  checks=$((checks + 1))
-  jq -e "$2" "$1.json" >/dev/null 2>>err || complain "$1.json: not $2: $(jq -c 'del(.history, .layers)' "$1.json")"
-}
-
-# refuses CODE PATTERN ARGUMENTS...: the exit code, and one line on standard error that matches
-refuses() {
-  code=$1 pattern=$2 got=0
-  shift 2
-  checks=$((checks + 1))
-  "$rfhe" "$@" >out 2>err || got=$?
-  [ "$got" = "$code" ] || complain "rfhe $*: exit code $got instead of $code"
-  grep -q -e "$pattern" err || complain "rfhe $*: no '$pattern' on standard error"
-  [ "$(wc -l <err)" = 1 ] || complain "rfhe $*: not exactly one line on standard error"
-  [ -s out ] && complain "rfhe $*: standard output is not empty"
-}
 
 # inspect: an architecture by name; ResNet-20 has 19 ReLUs and 40.55 million products per image
 works named inspect resnet20
@@ -114,5 +78,4 @@ refuses 3 'broken.onnx' inspect broken.onnx
 refuses 3 'broken.onnx' eval broken.onnx --data fashion-mnist
 [ -e x.onnx ] && complain "a refused run leaves a file"
 
-echo "networks: $checks checks, $failures failures"
-[ $failures = 0 ]
+finish networks

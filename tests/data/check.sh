@@ -3,11 +3,8 @@
 # usage: check.sh RFHE
 set -u
 rfhe=$1
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
-failures=0
-checks=0
+# shellcheck source=tests/support/cli.sh
+. "$(dirname "$0")/../support/cli.sh"
 
 # expect CODE OUT ERR ARGUMENTS...: exit code, patterns on standard output and standard error ('' = must be empty).
 expect() {
@@ -22,12 +19,7 @@ expect() {
   if [ -n "$err" ]; then grep -q -e "$err" err || bad="$bad; no '$err' on standard error"
   else [ ! -s err ] || bad="$bad; standard error is not empty"; fi
   [ "$(wc -l <err)" -le 1 ] || bad="$bad; more than one line on standard error"
-  if [ -n "$bad" ]; then
-    failures=$((failures + 1))
-    echo "rfhe data $*: $bad"
-    sed 's/^/    stdout: /' out
-    sed 's/^/    stderr: /' err
-  fi
+  if [ -n "$bad" ]; then complain "rfhe data $*: $bad"; fi
 }
 
 mkdir c
@@ -40,11 +32,7 @@ expect 0 '^select:5  *5 images' '' check cifar10:c --split select:5
 expect 0 '^train  *3 images' '' check cifar10:c --limit 3
 expect 0 '"schema": "rfhe.data/1"' '' check cifar10:c --json
 checks=$((checks + 1))
-[ "$(jq -r '[.ok, .splits[0].images, .splits[1].per_class[0].name, .problem] | join(" ")' out)" = 'true 50 airplane ' ] || {
-  failures=$((failures + 1))
-  echo "rfhe data check --json: unexpected values"
-  cat out
-}
+[ "$(jq -r '[.ok, .splits[0].images, .splits[1].per_class[0].name, .problem] | join(" ")' out)" = 'true 50 airplane ' ] || complain "rfhe data check --json: unexpected values"
 printf '\377' | dd of=c/data_batch_3.bin bs=1 seek=6146 conv=notrunc 2>/dev/null
 expect 3 'not usable' "data_batch_3.bin' has label 255 at offset 6146 (record 2)" check cifar10:c
 expect 0 '^test ' '' check cifar10:c --split test
@@ -65,5 +53,4 @@ expect 2 '' "there is no split 'nonsense'" check cifar10:c --split nonsense
 expect 2 '' "there is only 'rfhe data check'" repair cifar10:c
 expect 2 '' 'wants a folder' check cifar10
 
-echo "data check: $checks checks, $failures failures"
-[ $failures = 0 ]
+finish "data check"

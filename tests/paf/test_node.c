@@ -129,15 +129,16 @@ static void check(order o, const char *form, size_t sets, const rfhe_paf_control
     for (size_t i = 0; i < count; i++) {
         const size_t c = i / inner % C, set = sets == 1 ? 0 : c;
         const double s = live.dynamic ? reach : scale[set], v = (double)x[i], a = live.alpha;
-        const double seen = live.clamp ? fmax(-s, fmin(s, v)) : v;
+        const double edge = live.clamp > 0 ? (double)(float)(live.clamp * s) : INFINITY;
+        const double seen = fmax(-edge, fmin(edge, v));
         double slope = 0, value = s * rfhe_paf_value_grad(&p[set], seen / s, &slope, dc);
         double want =
             (1 - a) * (seen == v ? slope : 0) * (double)dy[i] + (v > 0 ? a * (double)dy[i] : 0);
         const double excess = fabs(v) / (s * (live.range > 0 ? live.range : 1)) - 1;
         if (live.penalty > 0 && excess > 0) {
             const double r = s * (live.range > 0 ? live.range : 1);
-            want += copysign(live.penalty * 2 * excess / (r * (double)count), v);
-            penalty += excess * excess / (double)count;
+            want += copysign(live.penalty * 2 * excess / (r * N), v);
+            penalty += excess * excess / N;
         }
         near("y", i, (double)y[i], a * fmax(v, 0) + (1 - a) * value, 1.0, tolerance);
         near("dx", i, (double)dx[i], want, 1.0, tolerance);
@@ -167,9 +168,10 @@ static void values_and_gradients_match_the_formulas(void **state)
     static const char *const forms[] = {"even4", "even14", "f1g2", "alpha7"};
     static const rfhe_paf_control controls[] = {{0},
                                                 {.alpha = 0.375},
-                                                {.clamp = true},
+                                                {.clamp = 1},
                                                 {.penalty = 0.5, .range = 0.75},
-                                                {.alpha = 0.25, .clamp = true, .penalty = 2.0},
+                                                {.clamp = 1.25, .penalty = 0.5},
+                                                {.alpha = 0.25, .clamp = 1, .penalty = 2.0},
                                                 {.dynamic = true}};
 
     (void)state;
@@ -177,13 +179,38 @@ static void values_and_gradients_match_the_formulas(void **state)
         for (size_t k = 0; k < sizeof controls / sizeof *controls; k++) {
             for (order o = ROWS; o <= FLAT; o++) {
                 /* Far outside its range a composite explodes: only clamped or dynamic runs say something. */
-                if (f >= 2 && !controls[k].clamp && !controls[k].dynamic) { continue; }
+                if (f >= 2 && controls[k].clamp != 1 && !controls[k].dynamic) { continue; }
                 check(o, forms[f], C, &controls[k], false);
                 check(o, forms[f], 1, &controls[k], false);
             }
         }
     }
-    check(CHANNELS_LAST, "even4", C, &controls[4], true);
+}
+
+/* Whether networks can be run in bf16 here: the CPU may lack it, or the build oneDNN. */
+static bool bf16_is_available(void)
+{
+    rfhe_paf p[C];
+    double scale[C];
+    rfhe_graph *g = build(CHANNELS_LAST, "even4", C, p, scale);
+    const rfhe_exec_options opt = {.batch = N, .compute = RFHE_COMPUTE_BF16};
+    rfhe_error err = {0};
+    rfhe_exec *e = NULL;
+    const rfhe_status st = rfhe_exec_new(&e, g, &opt, &err);
+
+    if (st != RFHE_E_UNSUPPORTED) { ok(st, &err); }
+    rfhe_exec_free(e);
+    rfhe_graph_free(g);
+    return st == RFHE_OK;
+}
+
+static void bf16_stays_close_to_the_formulas(void **state)
+{
+    const rfhe_paf_control control = {.alpha = 0.25, .clamp = 1, .penalty = 2.0};
+
+    (void)state;
+    if (!bf16_is_available()) { skip(); }
+    check(CHANNELS_LAST, "even4", C, &control, true);
 }
 
 /* A loss through the executor itself, moved along one coefficient. */
@@ -368,6 +395,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(values_and_gradients_match_the_formulas),
+        cmocka_unit_test(bf16_stays_close_to_the_formulas),
         cmocka_unit_test(coefficients_follow_central_differences),
         cmocka_unit_test(exported_chains_compute_the_same_and_are_found_again),
         cmocka_unit_test(a_changed_chain_is_left_alone),
