@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "cli/search_export.h"
+#include "cli/search_page.h"
 #include "rfhe/onnx.h"
 #include "search/search.h"
 
@@ -300,6 +301,7 @@ static rfhe_status judge_all(finder *f, rfhe_error *err)
         if (strcmp(t[i].recipe, "relu") == 0) { RFHE_TRY(judge_one(f, &images, which, &t[i], &f->test[n_front], err)); }
     }
     f->n_test = n_front;
+    RFHE_TRY(rfhe_store_put_note(f->store, f->study, "test", which, err));
 
 done:
     rfhe_images_close(&images);
@@ -460,26 +462,6 @@ static void write_json(const finder *f)
     rfhe_json_end_object(&w);
 }
 
-/* Runs of equal forms: "even4 x5, even8". */
-static void write_runs(rfhe_text *out, const char *assignment)
-{
-    const char *at = assignment;
-
-    while (*at != '\0') {
-        const size_t n = strcspn(at, ",");
-        const char *next = at;
-        unsigned count = 0;
-        while (strncmp(next, at, n) == 0 && (next[n] == ',' || next[n] == '\0')) {
-            count++;
-            next += n + (next[n] == ',');
-            if (*next == '\0') { break; }
-        }
-        rfhe_text_printf(out, "%s%.*s", at == assignment ? "" : ", ", (int)n, at);
-        if (count > 1) { rfhe_text_printf(out, " x%u", count); }
-        at = next;
-    }
-}
-
 static void write_text(const finder *f)
 {
     rfhe_text *out = &f->cli->out;
@@ -500,7 +482,7 @@ static void write_text(const finder *f)
                          100 * p->top1,
                          f->n_test > 0 ? 100 * f->test[i].top1 : 100 * (rfhe_search_relu_top1(f->search) - p->top1),
                          p->depth, p->memory_bytes / 0x1p30, p->recipe);
-        write_runs(out, p->assignment);
+        rfhe_assignment_runs(out, p->assignment);
         rfhe_text_add(out, "\n");
     }
     if (f->n_test > 0) { rfhe_text_printf(out, "ReLU on test images: %.2f %%\n", 100 * f->test[f->n_test].top1); }

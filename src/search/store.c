@@ -269,6 +269,46 @@ rfhe_status rfhe_store_last_study(rfhe_store *s, int64_t *id, rfhe_error *err)
     return st;
 }
 
+rfhe_status rfhe_store_describe(rfhe_store *s, int64_t study, rfhe_study_text *out, rfhe_error *err)
+{
+    sqlite3_stmt *q = NULL;
+    bool row = false;
+    rfhe_status st = prepare(s, &q, err,
+                             "SELECT model, model_hash, data, settings, pool, version, machine, isa, made, seed, threads"
+                             " FROM study WHERE id=?",
+                             "i", study);
+
+    if (st == RFHE_OK) { st = step(s, q, &row, err); }
+    if (row) {
+        copy_text(out->model, sizeof out->model, q, 0);
+        copy_text(out->model_hash, sizeof out->model_hash, q, 1);
+        copy_text(out->data, sizeof out->data, q, 2);
+        copy_text(out->settings, sizeof out->settings, q, 3);
+        copy_text(out->pool, sizeof out->pool, q, 4);
+        copy_text(out->version, sizeof out->version, q, 5);
+        copy_text(out->machine, sizeof out->machine, q, 6);
+        copy_text(out->isa, sizeof out->isa, q, 7);
+        copy_text(out->made, sizeof out->made, q, 8);
+        out->seed = (uint64_t)sqlite3_column_int64(q, 9);
+        out->threads = (uint32_t)sqlite3_column_int64(q, 10);
+    }
+    (void)sqlite3_finalize(q);
+    if (st == RFHE_OK && !row) { st = rfhe_fail(err, RFHE_E_FORMAT, "the store has no such study"); }
+    return st;
+}
+
+rfhe_status rfhe_store_check(rfhe_store *s, char *verdict, size_t size, rfhe_error *err)
+{
+    sqlite3_stmt *q = NULL;
+    bool row = false;
+    rfhe_status st = prepare(s, &q, err, "PRAGMA integrity_check", "");
+
+    if (st == RFHE_OK) { st = step(s, q, &row, err); }
+    if (row) { copy_text(verdict, size, q, 0); }
+    (void)sqlite3_finalize(q);
+    return st;
+}
+
 /* ---- trials ---- */
 
 #define COLUMNS                                                                                    \

@@ -40,6 +40,18 @@ RFHE_MUST_USE rfhe_status rfhe_store_study(rfhe_store *s, int64_t *id, const rfh
 /* The study that was worked on last. RFHE_E_FORMAT when there is none. */
 RFHE_MUST_USE rfhe_status rfhe_store_last_study(rfhe_store *s, int64_t *id, rfhe_error *err);
 
+typedef struct rfhe_study_text { /* a study as the store has it */
+    char model[1024], model_hash[80], data[512], settings[1024], pool[32], version[32], machine[128], isa[32], made[32];
+    uint64_t seed;
+    uint32_t threads;
+} rfhe_study_text;
+
+RFHE_MUST_USE rfhe_status rfhe_store_describe(rfhe_store *s, int64_t study, rfhe_study_text *out,
+                                              rfhe_error *err);
+/* What SQLite says about the file: "ok", or its first complaint. */
+RFHE_MUST_USE rfhe_status rfhe_store_check(rfhe_store *s, char *verdict, size_t size,
+                                           rfhe_error *err);
+
 /* ---- trials ---- */
 
 typedef struct rfhe_trial {
