@@ -24,7 +24,9 @@ static int run(rfhe_cli *cli, const rfhe_args *args)
     rfhe_status st = rfhe_network_open(&g, rfhe_args_at(args, 0), &err);
 
     if (st == RFHE_OK) { st = rfhe_plan(&p, g, &opt, &err); }
+    if (st == RFHE_OK && rfhe_args_has(args, "output")) { st = rfhe_program_save(rfhe_args_text(args, "output", ""), p, &err); }
     if (st != RFHE_OK) {
+        rfhe_program_free(p);
         rfhe_graph_free(g);
         return rfhe_cli_fail(cli, st, &err);
     }

@@ -237,8 +237,8 @@ static void live_taps(bool *live, const rfhe_stencil *s)
 {
     const size_t taps = (size_t)s->height * s->width, planes = (size_t)s->out_channels * s->in_channels;
 
-    memset(live, s->w == NULL ? 1 : 0, taps * sizeof *live);
-    for (size_t p = 0; p < planes && s->w != NULL; p++) {
+    memset(live, 0, taps * sizeof *live);
+    for (size_t p = 0; p < planes; p++) {
         for (size_t k = 0; k < taps; k++) { live[k] = live[k] || s->w[p * taps + k] != 0; }
     }
 }
@@ -262,6 +262,12 @@ rfhe_status rfhe_layout_check_term(const rfhe_layout *out, const rfhe_layout *in
         return rfhe_fail(err, RFHE_E_UNSUPPORTED, "'%s' would have to move numbers: its steps are %" PRIu64 " and %" PRIu64
                          " coefficients, its source gives %" PRIi64 " and %" PRIi64, name, (uint64_t)out->block * out->row,
                          (uint64_t)out->block * out->column, block * row * s->stride_y, block * column * s->stride_x);
+    }
+    if (s->w == NULL) { return RFHE_OK; }
+    const double work = (double)out->height * out->width * s->height * s->width;
+    if (work > 0x1p30) {
+        return rfhe_fail(err, RFHE_E_UNSUPPORTED, "'%s' has a kernel of %" PRIu32 " x %" PRIu32 " on %" PRIu32 " x %" PRIu32
+                         " places, which is too large", name, s->height, s->width, out->height, out->width);
     }
     valid = rfhe_calloc((size_t)places, 1);
     live = rfhe_alloc((size_t)s->height * s->width, sizeof *live);

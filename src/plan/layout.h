@@ -50,7 +50,7 @@ RFHE_MUST_USE rfhe_status rfhe_stencil_cut(rfhe_stencil *out, const rfhe_affine 
 /* Whether `layout` holds together: block a power of two, places apart from one another and below N. */
 RFHE_MUST_USE rfhe_status rfhe_layout_check(const rfhe_layout *layout, uint32_t log2_n, const char *name, rfhe_error *err);
 /* Whether `stencil` may read `in` and write `out` (both sound). RFHE_E_UNSUPPORTED with the place that goes wrong. A
- * stencil without weights (a client's) is taken to have none that is zero. */
+ * stencil without weights (a client's) is checked for its shape and steps only. */
 RFHE_MUST_USE rfhe_status rfhe_layout_check_term(const rfhe_layout *out, const rfhe_layout *in,
                                                  const rfhe_stencil *stencil, uint32_t log2_n, const char *name,
                                                  rfhe_error *err);

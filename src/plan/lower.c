@@ -654,7 +654,7 @@ static rfhe_status copy_meta(lowering *s)
     p->meta = rfhe_calloc(g->n_metas, sizeof *p->meta);
     if (p->meta == NULL) { return no_memory(s); }
     for (uint32_t k = 0; k < g->n_metas; k++) {
-        static const char *const wanted[] = {"rfhe.mean", "rfhe.std", "rfhe.resize", "rfhe.crop", "rfhe.classes", "rfhe.data"};
+        static const char *const wanted[] = {"rfhe.mean", "rfhe.std", "rfhe.resize", "rfhe.crop", "rfhe.classes", "rfhe.labels", "rfhe.data"};
         bool keep = false;
         for (size_t w = 0; w < sizeof wanted / sizeof *wanted; w++) { keep = keep || strcmp(g->metas[k].key, wanted[w]) == 0; }
         if (!keep) { continue; }
@@ -756,11 +756,17 @@ rfhe_status rfhe_plan(rfhe_program **out, const rfhe_graph *g, const rfhe_plan_o
     RFHE_TRY(rfhe_places_find(s.place, s.f, err));
     for (uint32_t k = 1; k < s.f->n_sources; k++) { RFHE_TRY(make_activation(&s, k)); }
     RFHE_TRY(choose_parameters(&s));
+    if (s.opt->insecure_log2_n != 0) {
+        s.p->ckks.log2_n = s.opt->insecure_log2_n;
+        s.p->ckks.insecure_test = true;
+    }
     const uint32_t threads = s.opt->threads != 0 ? s.opt->threads : rfhe_threads_get();
     rfhe_machine_built_in(&s.machine, s.p, threads);
     if (s.opt->machine != NULL && strcmp(s.opt->machine->set, s.p->set) == 0) { s.machine = *s.opt->machine; }
     RFHE_TRY(choose_grid(&s));
     RFHE_TRY(emit(&s));
+    RFHE_TRY(rfhe_program_check(s.p, err));
+    RFHE_TRY(rfhe_program_seal(s.p, err));
     *out = s.p;
     s.p = NULL;
 

@@ -8,6 +8,7 @@
 typedef struct rfhe_plan_options { /* zero = choose for me */
     const char *set;   /* a named parameter set (rfhe_refresh_set_at); NULL: the smallest that is deep enough    */
     double memory;     /* bytes that keys, weights and ciphertexts may take together; 0: no limit                 */
+    uint32_t insecure_log2_n; /* the set's chain on another ring, for tests: 0 = its own                           */
     uint32_t threads;  /* of the prediction; 0: those of this process                                             */
     const rfhe_machine *machine; /* a calibration; used if it is for the set that is chosen. NULL: the built-in one */
 } rfhe_plan_options;

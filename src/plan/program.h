@@ -24,6 +24,7 @@
 #ifndef RFHE_PLAN_PROGRAM_H
 #define RFHE_PLAN_PROGRAM_H
 
+#include "base/text.h"
 #include "nn/graph.h"
 #include "rfhe/ckks.h"
 #include "rfhe/paf.h"
@@ -134,7 +135,35 @@ typedef struct rfhe_program {
     } bill;
 } rfhe_program;
 
+/* REPLY: number o of the result is coefficient o * (N / block) of its only ciphertext, block as in the tensor's layout,
+ * the rest is zero (rfhe_ct_pack_scalars). */
+
 /* All of it; NULL allowed. */
 void rfhe_program_free(rfhe_program *p);
+
+/* Checks everything that can be checked: indices, sizes, levels, that tensors are written before they are read, that
+ * layouts hold together, and (where there are weights) that every linear piece reads zeros outside of its sources.
+ * RFHE_E_FORMAT or RFHE_E_UNSUPPORTED with one sentence that names the object and the numbers. */
+RFHE_MUST_USE rfhe_status rfhe_program_check(const rfhe_program *p, rfhe_error *err);
+/* Sets the id: after everything else of the public part is as it will stay. */
+RFHE_MUST_USE rfhe_status rfhe_program_seal(rfhe_program *p, rfhe_error *err);
+
+/* ---- files ---- */
+
+/* The public part as JSON text (schema rfhe.program/1). */
+RFHE_MUST_USE rfhe_status rfhe_program_write_public(rfhe_text *out, const rfhe_program *p);
+/* Any bytes: RFHE_E_FORMAT with one sentence unless it is a program that rfhe_program_check accepts and whose id is that
+ * of its content. */
+RFHE_MUST_USE rfhe_status rfhe_program_read_public(rfhe_program **out, const void *data, size_t size, rfhe_error *err);
+/* The server's numbers: versioned, hashed, bound to the id. *data is freed with rfhe_free. Planes of a kernel that are
+ * zero or one number take a byte or five. */
+RFHE_MUST_USE rfhe_status rfhe_program_write_weights(uint8_t **data, size_t *size, const rfhe_program *p, rfhe_error *err);
+/* Fills the weights of a public program, once. On failure *p is as it was. */
+RFHE_MUST_USE rfhe_status rfhe_program_read_weights(rfhe_program *p, const void *data, size_t size, rfhe_error *err);
+
+/* Makes FOLDER/client/program.json, FOLDER/server/program.json and FOLDER/server/weights.bin. */
+RFHE_MUST_USE rfhe_status rfhe_program_save(const char *folder, const rfhe_program *p, rfhe_error *err);
+/* From one side's folder (FOLDER/client, FOLDER/server) or from FOLDER itself (its server side); weights if asked for. */
+RFHE_MUST_USE rfhe_status rfhe_program_load(rfhe_program **out, const char *folder, bool with_weights, rfhe_error *err);
 
 #endif

@@ -20,8 +20,8 @@ typedef struct bench {
     double re[SLOTS], im[SLOTS], got_re[SLOTS], got_im[SLOTS];
 } bench;
 
-/* q_0, one level for work on coefficients, two for to_coeffs, three for the user, eight for the reduction, three up. */
-static const uint8_t chain[] = {42, 32, 30, 30, 32, 32, 32, 48, 48, 48, 48, 48, 48, 48, 48, 48, 48, 48};
+/* q_0, one level for work on coefficients, two for to_coeffs, three for the user, eight for the reduction, two up. */
+static const uint8_t chain[] = {42, 32, 30, 30, 32, 32, 32, 48, 48, 48, 48, 48, 48, 48, 48, 48, 48};
 enum { LIMBS = sizeof chain };
 
 static void set_up(bench *t, const rfhe_refresh_options *opt)
