@@ -124,8 +124,10 @@ typedef struct rfhe_key_want {
     uint32_t element, level, special;
 } rfhe_key_want;
 /* Elements that are no automorphisms: relinearisation; from the dense secret to a sparse one that is drawn anew for
- * every set of keys (level 0 and one special prime only), and back. The last two must come from one list. */
-enum { RFHE_ELEMENT_RELIN = 0, RFHE_ELEMENT_ENCAPSULATE = 2, RFHE_ELEMENT_RELEASE = 4 };
+ * every set of keys (level 0 and one special prime only). RFHE_ELEMENT_RELEASE, or'ed with a Galois element (1 included),
+ * goes from that sparse secret to the dense one and through the automorphism, for what a refresh raised; its `special`
+ * must be named. Keys of the last two kinds must come from one list. */
+enum { RFHE_ELEMENT_RELIN = 0, RFHE_ELEMENT_ENCAPSULATE = 2, RFHE_ELEMENT_RELEASE = 1 << 30 };
 
 /* The element of a rotation of the slots by `by` to the left (slot i receives slot i + by), any sign. */
 RFHE_API uint32_t rfhe_element_rotate(const rfhe_ckks *c, int64_t by);
@@ -312,7 +314,8 @@ RFHE_API RFHE_MUST_USE rfhe_status rfhe_poly_program_keys(const rfhe_poly_progra
                                                           const rfhe_ckks *c, uint32_t level,
                                                           rfhe_key_list *list, rfhe_error *err);
 /* out = program(a), `depth` levels lower. RFHE_E_DEPTH when a has too few. The first evaluation with an evaluator makes
- * room for the registers; later ones allocate nothing. The bound of `a` decides the error estimate only. */
+ * room for the registers; later ones allocate nothing. The error estimate is that of slots whose numbers are spread evenly over
+ * [-bound, bound] of `a` (root mean square); at the worst number it may be several times that. */
 RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_evaluate(rfhe_ct *out, const rfhe_ct *a,
                                                     const rfhe_poly_program *p, rfhe_evaluator *ev,
                                                     rfhe_error *err);
@@ -365,11 +368,14 @@ typedef struct rfhe_linear_options { /* zero = choose for me */
     double out_scale; /* scale of the result; 0 = nominal at `level` - 1        */
     uint32_t baby;    /* baby steps, a power of two; 0 = the fastest choice      */
     uint32_t special; /* special primes of its keys; 0 = the fastest choice     */
+    bool lean;        /* fewer keys, and diagonals kept as coefficients, for more time */
 } rfhe_linear_options;
 
 /* Encodes a matrix by its non-zero diagonals for inputs at `level` (one level is used). Baby-step giant-step with
- * double hoisting: baby rotations share one decomposition and stay modulo Q P, each giant step divides by P once.
- * Memory: diagonals * (level + 1 + special) * N * 8 bytes. `opt` may be NULL. n a power of two up to N/2.
+ * double hoisting: baby rotations share one decomposition and stay modulo Q P, each giant step divides by P once. Giant
+ * steps that are neighbours share one key.
+ * Memory: diagonals * (level + 1 + special) * N * 8 bytes; diagonals that repeat with a short period p take 2p/N of
+ * that, and N * 8 bytes each otherwise when lean. `opt` may be NULL. n a power of two up to N/2.
  * RFHE_E_ARG: no diagonals, an index twice, a matrix that does not fit the scale. RFHE_E_DEPTH: level 0. */
 RFHE_API RFHE_MUST_USE rfhe_status rfhe_linear_map_new(rfhe_linear_map **out, const rfhe_ckks *c,
                                                        size_t n, const rfhe_diagonal *diagonal,
@@ -387,6 +393,30 @@ RFHE_API RFHE_MUST_USE rfhe_status rfhe_linear_map_keys(const rfhe_linear_map *m
 RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_linear(rfhe_ct *out, const rfhe_ct *a,
                                                   const rfhe_linear_map *m, rfhe_evaluator *ev,
                                                   rfhe_error *err);
+
+/* ---- Convolution on coefficients ------------------------------------------------------------------------------ */
+
+/* The coefficients other than zero of the polynomial between input j and output o: writes at most `most` pairs (as given to
+ * rfhe_ct_convolve) and returns their number; 0 = no product. Index i < N is X^i, N <= i < 2N is -X^(i-N) = X^i. An index
+ * may come twice (added). Called from several threads at once and several times for one (o, j), in any order: must
+ * give the same each time and change nothing. */
+typedef size_t rfhe_kernel_fn(void *ctx, size_t o, size_t j, uint32_t *index, double *value);
+
+/* out[o] = sum over j of in[j] * K(o, j), o < n_out, j < n_in: convolutions of polynomials whose coefficients are the data.
+ * K is encoded at `scale` (0 = rfhe_plain_scale(in[0], 0)), rounded to integers; the scales multiply, nothing is rescaled.
+ *   in      one level, one scale, two parts; none of them among the outputs (RFHE_E_ARG)
+ *   fn      gives K(o, j), which is transformed on the fly: nothing of it stays in memory
+ * To reach the nominal scale of the level below after a packing of `count` and one rescaling, use the scale
+ * rfhe_plain_scale(in[0], 0) / count.
+ * Error and bound are carried in the mean over slots: a product with K multiplies both by its 2-norm.
+ * Cost per (o, j) and limb: one transform, two pointwise products; parallel over outputs and limbs. The first use with
+ * an evaluator makes room: 4 limbs and 20 * most bytes per thread. RFHE_E_ARG also for an index from 2N, a number
+ * that is not finite, more than `most` of them. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_convolve(rfhe_ct *const *out, size_t n_out,
+                                                    const rfhe_ct *const *in, size_t n_in,
+                                                    rfhe_kernel_fn *fn, void *ctx, size_t most,
+                                                    double scale, rfhe_evaluator *ev,
+                                                    rfhe_error *err);
 
 /* ---- Packing of coefficients --------------------------------------------------------------------------------- */
 
@@ -431,8 +461,8 @@ RFHE_API RFHE_MUST_USE rfhe_status rfhe_pack_scalars_keys(const rfhe_ckks *c, ui
  * In between, the polynomial may be worked on as such: convolutions, packings (rfhe_ct_pack).
  *
  * Chain of the parameters, bottom first: q_0; whatever is wanted for the work on coefficients; f primes for to_coeffs;
- * the user's levels; the levels of the modular reduction; g primes of CoeffsToSlots. The message of a ciphertext at
- * level 0 must stay within |x| <= 1 (times `bound`); the relative error of the idea is (2 pi bound scale_0/q_0)^2 / 6.
+ * the user's levels; the levels of the modular reduction; g - 1 primes of CoeffsToSlots (its first factor spends none).
+ * Two special primes or more, the first one at least as wide as q_0. The message of a ciphertext at level 0 must stay within |x| <= 1 (times `bound`); the relative error of the idea is (2 pi bound scale_0/q_0)^2 / 6.
  * No secret is needed: all keys come from rfhe_refresh_keys. Immutable once made. */
 typedef struct rfhe_refresh rfhe_refresh;
 
@@ -447,6 +477,7 @@ typedef struct rfhe_refresh_options { /* zero = choose for me */
     uint32_t doublings;          /* of the angle; 0 = 3                                                            */
     double reduction_error;      /* largest error of the polynomial, relative to q_0; 0 = 2^-28                    */
     double bound;                /* largest |number| in a coefficient; 0 = 1                                       */
+    bool lean;                   /* fewer keys and shorter diagonals, for more time                                */
 } rfhe_refresh_options;
 
 typedef struct rfhe_refresh_info {
@@ -509,6 +540,15 @@ RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_to_coeffs_sum(rfhe_ct *out, const rfh
                                                          const rfhe_to_coeffs *const *map, size_t count,
                                                          rfhe_evaluator *ev, rfhe_error *err);
 
+/* Both halves of the coefficients as two ciphertexts of real numbers: low receives coefficient gap * rev(j) in slot j,
+ * high the one N/2 further. Any refresh can, with the keys it has; a second modular reduction is all it costs. high NULL:
+ * rfhe_ct_raise. For callers that fill all N coefficients and apply real functions to them. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_raise_halves(rfhe_ct *low, rfhe_ct *high, const rfhe_ct *a,
+                                                        const rfhe_refresh *r, rfhe_evaluator *ev, rfhe_error *err);
+/* The way back: real slots of `low` to the lower half of the coefficients, those of `high` to the upper half, at the cost
+ * of one rfhe_ct_to_coeffs. Both at the same scale. out may be low or high. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_to_coeffs_halves(rfhe_ct *out, const rfhe_ct *low, const rfhe_ct *high,
+                                                            const rfhe_refresh *r, rfhe_evaluator *ev, rfhe_error *err);
 /* Parameters made for one another, by name: "B15-3", "B15-5" ... */
 typedef struct rfhe_refresh_set {
     const char *name, *summary;
@@ -520,7 +560,8 @@ RFHE_API const rfhe_refresh_set *rfhe_refresh_set_at(size_t i);
 RFHE_API const rfhe_refresh_set *rfhe_refresh_set_find(const char *name);
 
 /* The stages of rfhe_ct_raise one by one, for benchmarks and profiles: what one returns, the next takes.
- *   mod_raise   coefficients at level 0 to the top level, carrying (message + q_0 I) / q_0
+ *   mod_raise   coefficients at level 0 to the top level, carrying (message + q_0 I) / q_0, under the sparse secret: of
+ *               no use to anything but to_slots
  *   to_slots    those coefficients to slots; imag receives the upper half of the coefficients (complex_slots) or is
  *               NULL
  *   reduce      removes the integers; nominal scale at raise_level

@@ -133,11 +133,11 @@ RFHE_MUST_USE rfhe_status rfhe_method_depth(uint32_t *out, const rfhe_graph *g, 
 typedef struct rfhe_oneshot_options {
     rfhe_train_options train; /* everything but teacher, control, hooks; loss.distill is used as it is */
     double penalty;           /* weight of the range penalty (see rfhe_paf_control) at its strongest   */
-    double growth;            /* it begins weaker by this factor and grows over half the run; 0 = 30   */
+    double growth;            /* it begins weaker by this factor and grows over half the run; 0 = 10   */
     double range;             /* the penalty begins at this share of the range; 0 = 0.9                */
     double ramp_epochs;       /* ReLU -> PAF over so many epochs                                       */
-    double release;           /* share of the run in which values are clamped to their range; 0 = 0.4.
-                               * Then the clamp opens over another 0.3 of the run; 1 = never opens      */
+    double release;           /* values are clamped to their range in this share of the run; then the
+                               * clamp opens over another 0.3 of it; 0 = 1 = it never opens            */
     double open;              /* to this multiple of the range; 0 = 1.5                                */
 } rfhe_oneshot_options;
 
@@ -155,8 +155,8 @@ RFHE_MUST_USE rfhe_status rfhe_method_oneshot(rfhe_train_result *out, double *pe
                                               const rfhe_batch_source *fit,
                                               const rfhe_batch_source *select,
                                               const rfhe_oneshot_options *opt, rfhe_error *err);
-/* Widens every range that is narrower than margin times what `profile` saw reach it. The functions of x stay what they
- * are, up to rounding; only the stated ranges grow, so that what runs the network encrypted can rely on them.
+/* Widens every range that is narrower than margin times what `profile` saw reach it, to at most twice what it was (what
+ * goes further has diverged, and no range helps). The functions of x stay what they are, up to rounding; only the stated ranges grow, so that what runs the network encrypted can rely on them.
  * *widened (may be NULL): how many. */
 RFHE_MUST_USE rfhe_status rfhe_method_widen(rfhe_graph *g, const rfhe_profile *profile, double margin,
                                             size_t *widened, rfhe_error *err);

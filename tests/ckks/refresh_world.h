@@ -4,8 +4,8 @@
 
 #include "ckks_test.h"
 
-/* As in B15-3: q_0, one level for work on coefficients, two for to_coeffs, three for the user, the reduction, three up. */
-static const uint8_t refresh_chain[] = {42, 32, 30, 30, 32, 32, 32, 48, 48, 48, 48, 48, 48, 48, 48, 48, 48, 48};
+/* As in B15-3: q_0, one level for work on coefficients, two for to_coeffs, three for the user, the reduction, two up. */
+static const uint8_t refresh_chain[] = {42, 32, 30, 30, 32, 32, 32, 48, 48, 48, 48, 48, 48, 48, 48, 48, 48};
 
 typedef struct refresh_world {
     rfhe_ckks *c;
@@ -22,7 +22,7 @@ static inline refresh_world refresh_world_new(uint32_t log2_n, const rfhe_refres
                                               rfhe_status (*more)(rfhe_key_list *list, const rfhe_ckks *c, rfhe_error *err))
 {
     rfhe_ckks_options o = {.log2_n = log2_n, .insecure_test = true, .chain_length = sizeof refresh_chain,
-                           .special_count = 2, .special_bits = 50};
+                           .special_count = 3, .special_bits = 50};
     const uint64_t seed = test_seed();
     refresh_world w = {.log2_n = log2_n, .n = (size_t)1 << log2_n};
     rfhe_key_list list = {0};
