@@ -422,14 +422,7 @@ static double products_of(const dependence *d, uint32_t cut_out, uint32_t cut_in
 
 static double activation_seconds(const lowering *s, const rfhe_activation *a, const rfhe_layout *l)
 {
-    double paf = 0;
-    const rfhe_machine *m = &s->machine;
-
-    for (uint32_t n = 0; n < a->n_steps; n++) {
-        if (a->step[n].op == RFHE_POLY_MUL) { paf += m->multiply_high; }
-        if (a->step[n].op == RFHE_POLY_SCALE) { paf += m->scale_high; }
-    }
-    return l->ciphertexts * (m->mod_raise + m->to_slots + m->to_coeffs + (l->both_halves ? 2 : 1) * (m->reduce + paf));
+    return l->ciphertexts * rfhe_cost_activation(&s->machine, a, rfhe_usable_levels(s->p), l->both_halves);
 }
 
 /* What a grid would cost; INFINITY when something does not fit. */
@@ -788,6 +781,22 @@ done:
     return st;
 }
 
+/* The bill, and the budget: with fewer keys if it takes that. */
+static rfhe_status bill(lowering *s)
+{
+    rfhe_status st = rfhe_plan_cost(s->p, &s->machine, s->err);
+
+    if (st != RFHE_OK || s->opt->memory <= 0 || s->p->bill.memory_bytes <= s->opt->memory) { return st; }
+    s->p->refresh.lean = true;
+    st = rfhe_plan_cost(s->p, &s->machine, s->err);
+    if (st == RFHE_OK && s->p->bill.memory_bytes > s->opt->memory) {
+        st = rfhe_fail(s->err, RFHE_E_UNSUPPORTED, "this network needs at least %.1f GiB at the server (keys %.1f GiB), more than "
+                       "the %.1f GiB allowed", s->p->bill.memory_bytes / 0x1p30, s->p->bill.key_bytes / 0x1p30,
+                       s->opt->memory / 0x1p30);
+    }
+    return st;
+}
+
 rfhe_status rfhe_plan(rfhe_program **out, const rfhe_graph *g, const rfhe_plan_options *opt, rfhe_error *err)
 {
     const rfhe_plan_options none = {0};
@@ -812,10 +821,14 @@ rfhe_status rfhe_plan(rfhe_program **out, const rfhe_graph *g, const rfhe_plan_o
     }
     const uint32_t threads = s.opt->threads != 0 ? s.opt->threads : rfhe_threads_get();
     rfhe_machine_built_in(&s.machine, s.p, threads);
-    if (s.opt->machine != NULL && strcmp(s.opt->machine->set, s.p->set) == 0) { s.machine = *s.opt->machine; }
+    for (size_t k = 0; k < s.opt->n_machines; k++) {
+        const rfhe_machine *m = &s.opt->machine[k];
+        if (strcmp(m->set, s.p->set) == 0 && m->log2_n == s.p->ckks.log2_n && m->threads == threads) { s.machine = *m; }
+    }
     RFHE_TRY(choose_grid(&s));
     RFHE_TRY(emit(&s));
     RFHE_TRY(rfhe_program_check(s.p, err));
+    if (!s.opt->no_bill) { RFHE_TRY(bill(&s)); }
     RFHE_TRY(rfhe_program_seal(s.p, err));
     *out = s.p;
     s.p = NULL;

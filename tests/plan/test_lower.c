@@ -18,7 +18,7 @@ static bool compare(uint64_t seed, uint32_t log2_n)
     const size_t count = (size_t)(in->dim[1] * in->dim[2] * in->dim[3]);
     rfhe_program *p = NULL;
     rfhe_error err = {0};
-    const rfhe_plan_options opt = {.insecure_log2_n = log2_n};
+    const rfhe_plan_options opt = {.insecure_log2_n = log2_n, .no_bill = true};
     const rfhe_status st = rfhe_plan(&p, g, &opt, &err);
 
     if (st != RFHE_OK) {
@@ -64,7 +64,7 @@ static rfhe_program *padded_program(void)
 {
     rfhe_program *p = NULL;
     rfhe_error err = {0};
-    const rfhe_plan_options opt = {.insecure_log2_n = 11};
+    const rfhe_plan_options opt = {.insecure_log2_n = 11, .no_bill = true};
 
     for (uint64_t seed = 1; seed < 1000; seed++) {
         rfhe_graph *g = random_network(seed);
