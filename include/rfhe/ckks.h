@@ -40,6 +40,7 @@ typedef struct rfhe_ct rfhe_ct;                     /* a ciphertext             
 typedef struct rfhe_evaluator rfhe_evaluator;       /* workspaces and borrowed keys     */
 typedef struct rfhe_linear_map rfhe_linear_map;     /* a matrix, encoded by diagonals   */
 typedef struct rfhe_poly_program rfhe_poly_program; /* a schedule for polynomials       */
+typedef struct rfhe_poly_vectors rfhe_poly_vectors; /* its constants, a number per slot */
 
 /* ---- Parameters ---------------------------------------------------------------------------------------------- */
 
@@ -123,8 +124,10 @@ typedef struct rfhe_key_want {
     uint32_t element, level, special;
 } rfhe_key_want;
 /* Elements that are no automorphisms: relinearisation; from the dense secret to a sparse one that is drawn anew for
- * every set of keys (level 0 and one special prime only), and back. The last two must come from one list. */
-enum { RFHE_ELEMENT_RELIN = 0, RFHE_ELEMENT_ENCAPSULATE = 2, RFHE_ELEMENT_RELEASE = 4 };
+ * every set of keys (level 0 and one special prime only). RFHE_ELEMENT_RELEASE, or'ed with a Galois element (1 included),
+ * goes from that sparse secret to the dense one and through the automorphism, for what a refresh raised; its `special`
+ * must be named. Keys of the last two kinds must come from one list. */
+enum { RFHE_ELEMENT_RELIN = 0, RFHE_ELEMENT_ENCAPSULATE = 2, RFHE_ELEMENT_RELEASE = 1 << 30 };
 
 /* The element of a rotation of the slots by `by` to the left (slot i receives slot i + by), any sign. */
 RFHE_API uint32_t rfhe_element_rotate(const rfhe_ckks *c, int64_t by);
@@ -320,10 +323,46 @@ RFHE_API RFHE_MUST_USE rfhe_status rfhe_poly_program_keys(const rfhe_poly_progra
                                                           const rfhe_ckks *c, uint32_t level,
                                                           rfhe_key_list *list, rfhe_error *err);
 /* out = program(a), `depth` levels lower. RFHE_E_DEPTH when a has too few. The first evaluation with an evaluator makes
- * room for the registers; later ones allocate nothing. The bound of `a` decides the error estimate only. */
+ * room for the registers; later ones allocate nothing. The error estimate is that of slots whose numbers are spread evenly over
+ * [-bound, bound] of `a` (root mean square); at the worst number it may be several times that. */
 RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_evaluate(rfhe_ct *out, const rfhe_ct *a,
                                                     const rfhe_poly_program *p, rfhe_evaluator *ev,
                                                     rfhe_error *err);
+
+/* A program whose constants may differ from slot to slot: the c of every flagged step (SCALE and CONST only, RFHE_E_ARG
+ * otherwise) is ignored here and given later, as a vector. It has the depth, the products and the keys that almost any
+ * numbers in these places would have; what is written for special numbers (c = 0, c = 1) gains nothing. Bind vectors
+ * with rfhe_poly_vectors_new; rfhe_ct_evaluate refuses such a program unless nothing is flagged. out_scale is one number
+ * for all slots; a factor per slot belongs to what follows (rfhe_to_coeffs_new).
+ *   is_vector   one flag per step */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_poly_program_with_vectors(rfhe_poly_program **out,
+                                                                  const rfhe_poly_step *step,
+                                                                  const bool *is_vector,
+                                                                  size_t count, double out_scale,
+                                                                  rfhe_error *err);
+/* Gives a program its vectors, encoded for inputs at `level` (or above) and `scale` (0 = nominal at `level`).
+ *   value   one pointer per flagged step, in the order of the steps, to n numbers in the order of slots
+ *   n       slots, a power of two up to N/2; the numbers repeat when it is smaller
+ * Any finite numbers: slots of zeros (padding) are fine. Constants that come out equal in all slots stay numbers. Cost
+ * of an evaluation: two pointwise products per limb for each constant factor that is a vector, a sum for each summand.
+ * Memory: (level + 1) * N * 8 bytes per such constant at the level where it is used. Keeps nothing of `p`. Encoding uses
+ * the team. RFHE_E_DEPTH, RFHE_E_ARG (numbers too large, n), RFHE_E_NOMEM. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_poly_vectors_new(rfhe_poly_vectors **out,
+                                                         const rfhe_poly_program *p,
+                                                         const rfhe_ckks *c,
+                                                         const double *const *value, size_t n,
+                                                         uint32_t level, double scale,
+                                                         rfhe_error *err);
+RFHE_API void rfhe_poly_vectors_free(rfhe_poly_vectors *v);
+/* Bytes of the encoded constants and their tables. */
+RFHE_API size_t rfhe_poly_vectors_bytes(const rfhe_poly_vectors *v);
+/* The same program on a number, as slot `slot` (modulo n) computes it. */
+RFHE_API double rfhe_poly_vectors_value(const rfhe_poly_vectors *v, size_t slot, double x);
+/* out = program with these vectors (a), as rfhe_ct_evaluate. a at the level they were bound to or above, at their scale;
+ * the result is `depth` levels below the level of the binding. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_evaluate_vectors(rfhe_ct *out, const rfhe_ct *a,
+                                                            const rfhe_poly_vectors *v,
+                                                            rfhe_evaluator *ev, rfhe_error *err);
 
 /* ---- Linear maps --------------------------------------------------------------------------------------------- */
 
@@ -338,11 +377,14 @@ typedef struct rfhe_linear_options { /* zero = choose for me */
     double out_scale; /* scale of the result; 0 = nominal at `level` - 1        */
     uint32_t baby;    /* baby steps, a power of two; 0 = the fastest choice      */
     uint32_t special; /* special primes of its keys; 0 = the fastest choice     */
+    bool lean;        /* fewer keys, and diagonals kept as coefficients, for more time */
 } rfhe_linear_options;
 
 /* Encodes a matrix by its non-zero diagonals for inputs at `level` (one level is used). Baby-step giant-step with
- * double hoisting: baby rotations share one decomposition and stay modulo Q P, each giant step divides by P once.
- * Memory: diagonals * (level + 1 + special) * N * 8 bytes. `opt` may be NULL. n a power of two up to N/2.
+ * double hoisting: baby rotations share one decomposition and stay modulo Q P, each giant step divides by P once. Giant
+ * steps that are neighbours share one key.
+ * Memory: diagonals * (level + 1 + special) * N * 8 bytes; diagonals that repeat with a short period p take 2p/N of
+ * that, and N * 8 bytes each otherwise when lean. `opt` may be NULL. n a power of two up to N/2.
  * RFHE_E_ARG: no diagonals, an index twice, a matrix that does not fit the scale. RFHE_E_DEPTH: level 0. */
 RFHE_API RFHE_MUST_USE rfhe_status rfhe_linear_map_new(rfhe_linear_map **out, const rfhe_ckks *c,
                                                        size_t n, const rfhe_diagonal *diagonal,
@@ -361,17 +403,60 @@ RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_linear(rfhe_ct *out, const rfhe_ct *a
                                                   const rfhe_linear_map *m, rfhe_evaluator *ev,
                                                   rfhe_error *err);
 
+/* ---- Convolution on coefficients ------------------------------------------------------------------------------ */
+
+/* The coefficients other than zero of the polynomial between input j and output o: writes at most `most` pairs (as given to
+ * rfhe_ct_convolve) and returns their number; 0 = no product. Index i < N is X^i, N <= i < 2N is -X^(i-N) = X^i. An index
+ * may come twice (added). Called from several threads at once and several times for one (o, j), in any order: must
+ * give the same each time and change nothing. */
+typedef size_t rfhe_kernel_fn(void *ctx, size_t o, size_t j, uint32_t *index, double *value);
+
+/* out[o] = sum over j of in[j] * K(o, j), o < n_out, j < n_in: convolutions of polynomials whose coefficients are the data.
+ * K is encoded at `scale` (0 = rfhe_plain_scale(in[0], 0)), rounded to integers; the scales multiply, nothing is rescaled.
+ *   in      one level, one scale, two parts; none of them among the outputs (RFHE_E_ARG)
+ *   fn      gives K(o, j), which is transformed on the fly: nothing of it stays in memory
+ * To reach the nominal scale of the level below after a packing of `count` and one rescaling, use the scale
+ * rfhe_plain_scale(in[0], 0) / count.
+ * Error and bound are carried in the mean over slots: a product with K multiplies both by its 2-norm.
+ * Cost per (o, j) and limb: one transform, two pointwise products; parallel over outputs and limbs. The first use with
+ * an evaluator makes room: 4 limbs and 20 * most bytes per thread. RFHE_E_ARG also for an index from 2N, a number
+ * that is not finite, more than `most` of them. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_convolve(rfhe_ct *const *out, size_t n_out,
+                                                    const rfhe_ct *const *in, size_t n_in,
+                                                    rfhe_kernel_fn *fn, void *ctx, size_t most,
+                                                    double scale, rfhe_evaluator *ev,
+                                                    rfhe_error *err);
+
 /* ---- Packing of coefficients --------------------------------------------------------------------------------- */
 
 /* Merges `count` = 2^b ciphertexts, of whose coefficients only those at multiples of `count` matter, into ct[0]:
  * coefficient count*i + o of the result is coefficient count*i of ct[o], everything else cancels. count - 1 key
  * switches with b keys. The numbers are kept (the factor `count` goes into the scale). All inputs: one level, one
- * scale, two parts; ct[1..] are overwritten. Source: [CDKS21]; [KG23]. */
+ * scale, two parts; ct[1..] are overwritten. Source: [CDKS21]; [KG23].
+ * Entries other than ct[0] may be NULL: zeros. A merge needs its key switch unless both of its operands are absent, and
+ * the tree merges o and o + count/2 first, then distances count/4 .. 1: absent entries save most where they are
+ * neighbours in bit-reversed order (10 channels in a block of 16 take 15 key switches as 0 .. 9, and 11 at the places
+ * o = reversal of 0 .. 9). Merges are spread over the team; the same bits for any number of threads. */
 RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_pack(rfhe_ct *const *ct, size_t count, rfhe_evaluator *ev,
                                                 rfhe_error *err);
 /* The keys of a packing of `count` at `level`. */
 RFHE_API RFHE_MUST_USE rfhe_status rfhe_pack_keys(const rfhe_ckks *c, size_t count, uint32_t level,
                                                   rfhe_key_list *list, rfhe_error *err);
+
+/* Merges the constant coefficients of `count` ciphertexts (any number, 1 .. N) into ct[0]: with count2 = count rounded up
+ * to a power of two, coefficient k * (N / count2) of the result is coefficient 0 of ct[k]; every other coefficient
+ * cancels to zero, up to the noise of key switching, whatever the other coefficients of the inputs were. So the result
+ * tells the constants and nothing else. count2 - 1 + log2(N / count2) key switches with log2 N keys: the packing tree,
+ * then a trace [CDKS21].
+ *   bound   largest |number| among the constants: the factor N of the tree goes into the scale as far as the modulus has
+ *           room above scale * bound, the rest is divided out beforehand, which costs as many bits of precision as
+ *           it has. Pack at level 1 before rescaling rather than at level 0: there are bits to spare.
+ * Inputs as for rfhe_ct_pack (ct[1..] may be NULL, and are overwritten). RFHE_E_ARG: the constants do not fit. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_pack_scalars(rfhe_ct *const *ct, size_t count, double bound,
+                                                        rfhe_evaluator *ev, rfhe_error *err);
+/* Its keys, the same for any count. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_pack_scalars_keys(const rfhe_ckks *c, uint32_t level,
+                                                          rfhe_key_list *list, rfhe_error *err);
 
 /* ---- Refresh (bootstrapping) --------------------------------------------------------------------------------- */
 
@@ -385,8 +470,8 @@ RFHE_API RFHE_MUST_USE rfhe_status rfhe_pack_keys(const rfhe_ckks *c, size_t cou
  * In between, the polynomial may be worked on as such: convolutions, packings (rfhe_ct_pack).
  *
  * Chain of the parameters, bottom first: q_0; whatever is wanted for the work on coefficients; f primes for to_coeffs;
- * the user's levels; the levels of the modular reduction; g primes of CoeffsToSlots. The message of a ciphertext at
- * level 0 must stay within |x| <= 1 (times `bound`); the relative error of the idea is (2 pi bound scale_0/q_0)^2 / 6.
+ * the user's levels; the levels of the modular reduction; g - 1 primes of CoeffsToSlots (its first factor spends none).
+ * Two special primes or more, the first one at least as wide as q_0. The message of a ciphertext at level 0 must stay within |x| <= 1 (times `bound`); the relative error of the idea is (2 pi bound scale_0/q_0)^2 / 6.
  * No secret is needed: all keys come from rfhe_refresh_keys. Immutable once made. */
 typedef struct rfhe_refresh rfhe_refresh;
 
@@ -401,6 +486,7 @@ typedef struct rfhe_refresh_options { /* zero = choose for me */
     uint32_t doublings;          /* of the angle; 0 = 3                                                            */
     double reduction_error;      /* largest error of the polynomial, relative to q_0; 0 = 2^-28                    */
     double bound;                /* largest |number| in a coefficient; 0 = 1                                       */
+    bool lean;                   /* fewer keys and shorter diagonals, for more time                                */
 } rfhe_refresh_options;
 
 typedef struct rfhe_refresh_info {
@@ -427,6 +513,51 @@ RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_to_coeffs(rfhe_ct *out, const rfhe_ct
 /* Coefficients at the nominal scale of level 0 (levels above it are dropped) to slots at raise_level, nominal scale. */
 RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_raise(rfhe_ct *out, const rfhe_ct *a, const rfhe_refresh *r,
                                                  rfhe_evaluator *ev, rfhe_error *err);
+/* The coefficient that slot `slot` of 2^log2_slots becomes on the way to coefficients, and that becomes this slot on the
+ * way back: gap * rev(slot), gap = N / 2 / slots, below N/2. An imaginary part lies N/2 higher. Being made of a reversal
+ * of bits, the map is its own inverse: coefficient k, a multiple of gap below N/2, is slot
+ * rfhe_slot_coefficient(log2_n, log2_slots, k / gap) / gap. log2_slots < log2_n, slot < 2^log2_slots. */
+RFHE_API uint32_t rfhe_slot_coefficient(uint32_t log2_n, uint32_t log2_slots, uint32_t slot);
+
+/* The way to coefficients of a refresh with a number per slot folded in: slot j is multiplied by w_j = re[j] + i im[j]
+ * first. Same levels, same keys, same time; masks away what is not wanted (w = 0), gives channels factors of their own.
+ *   re, im   one number per slot of the refresh, in the order of slots; either may be NULL (zeros)
+ * Coefficient k = rfhe_slot_coefficient(j) of the result is Re(w_j z_j), coefficient k + N/2 is Im(w_j z_j): for real
+ * slots a mask with im alone puts them into the upper half.
+ * Memory: the first factor's diagonals (rfhe_to_coeffs_bytes); the rest is the refresh's, which is borrowed and must
+ * outlive the map. Factors are encoded at the scale of the first factor's prime (2^30 in B15-3), so w far below 1 loses
+ * bits: put a common factor elsewhere. Immutable once made. RFHE_E_ARG: not finite or too large. RFHE_E_NOMEM. */
+typedef struct rfhe_to_coeffs rfhe_to_coeffs;
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_to_coeffs_new(rfhe_to_coeffs **out, const rfhe_refresh *r,
+                                                      const double *re, const double *im,
+                                                      rfhe_error *err);
+RFHE_API void rfhe_to_coeffs_free(rfhe_to_coeffs *m);
+/* Bytes of the encoded diagonals. */
+RFHE_API size_t rfhe_to_coeffs_bytes(const rfhe_to_coeffs *m);
+/* out = coefficients of map(a): rfhe_ct_to_coeffs with the numbers of `map`. The result's bound is the root mean square
+ * of its slots, sqrt(slots) * rms(w) * bound of a, as for rfhe_encode_coeffs. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_to_coeffs_by(rfhe_ct *out, const rfhe_ct *a,
+                                                        const rfhe_to_coeffs *map, rfhe_evaluator *ev,
+                                                        rfhe_error *err);
+/* out = coefficients of sum_i map[i](a[i]), count >= 1: one first factor per operand, the other factors once. For the
+ * two halves of the coefficients (rfhe_refresh_to_slots), with real slots each:
+ *   one set of numbers w for both halves   join real + i imag (rfhe_ct_mul_monomial N/2, rfhe_ct_add), then
+ *                                          rfhe_ct_to_coeffs_by with re = w: no more time than one half
+ *   different numbers u and v              this, with maps (re = u) and (im = v)
+ * All maps from one refresh (RFHE_E_ARG). */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_to_coeffs_sum(rfhe_ct *out, const rfhe_ct *const *a,
+                                                         const rfhe_to_coeffs *const *map, size_t count,
+                                                         rfhe_evaluator *ev, rfhe_error *err);
+
+/* Both halves of the coefficients as two ciphertexts of real numbers: low receives coefficient gap * rev(j) in slot j,
+ * high the one N/2 further. Any refresh can, with the keys it has; a second modular reduction is all it costs. high NULL:
+ * rfhe_ct_raise. For callers that fill all N coefficients and apply real functions to them. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_raise_halves(rfhe_ct *low, rfhe_ct *high, const rfhe_ct *a,
+                                                        const rfhe_refresh *r, rfhe_evaluator *ev, rfhe_error *err);
+/* The way back: real slots of `low` to the lower half of the coefficients, those of `high` to the upper half, at the cost
+ * of one rfhe_ct_to_coeffs. Both at the same scale. out may be low or high. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_to_coeffs_halves(rfhe_ct *out, const rfhe_ct *low, const rfhe_ct *high,
+                                                            const rfhe_refresh *r, rfhe_evaluator *ev, rfhe_error *err);
 /* Parameters made for one another, by name: "B15-3", "B15-5" ... */
 typedef struct rfhe_refresh_set {
     const char *name, *summary;
@@ -438,7 +569,8 @@ RFHE_API const rfhe_refresh_set *rfhe_refresh_set_at(size_t i);
 RFHE_API const rfhe_refresh_set *rfhe_refresh_set_find(const char *name);
 
 /* The stages of rfhe_ct_raise one by one, for benchmarks and profiles: what one returns, the next takes.
- *   mod_raise   coefficients at level 0 to the top level, carrying (message + q_0 I) / q_0
+ *   mod_raise   coefficients at level 0 to the top level, carrying (message + q_0 I) / q_0, under the sparse secret: of
+ *               no use to anything but to_slots
  *   to_slots    those coefficients to slots; imag receives the upper half of the coefficients (complex_slots) or is
  *               NULL
  *   reduce      removes the integers; nominal scale at raise_level

@@ -128,6 +128,12 @@ RFHE_API RFHE_MUST_USE rfhe_status rfhe_paf_schedule_relu(rfhe_paf_schedule *out
                                                           rfhe_error *err);
 RFHE_API RFHE_MUST_USE rfhe_status rfhe_paf_schedule_max(rfhe_paf_schedule *out, const rfhe_paf *p,
                                                          rfhe_error *err);
+/* As rfhe_paf_schedule_relu, with one of RFHE_PAF_WAYS fixed choices of what the search may do and how the polynomial is
+ * scaled, instead of the cheapest: polynomials of one shape scheduled one way have the same steps, unless special
+ * coefficients allow fewer. For channels that share a ciphertext. RFHE_E_UNSUPPORTED when the way does not suit. */
+enum { RFHE_PAF_WAYS = 16 };
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_paf_schedule_relu_way(rfhe_paf_schedule *out, const rfhe_paf *p,
+                                                              uint32_t way, rfhe_error *err);
 /* Runs the program on a number: out_scale times the last register. */
 RFHE_API double rfhe_paf_schedule_run(const rfhe_paf_schedule *s, double u);
 

@@ -63,6 +63,13 @@ typedef void rfhe_inner_fn(uint64_t *r0, uint64_t *r1, const uint64_t *const *d,
                            const uint64_t *const *k1, size_t count, size_t n, bool accumulate,
                            const rfhe_modulus *m);
 
+/* The same sums, overwriting, where each word of d stands for a run of 2^log2_run neighbours: coefficient i takes
+ * d[j][i >> log2_run]. The values of a polynomial in X^(2^g) come in such runs (2^g long).
+ *   log2_run >= 3      n a multiple of 8      r1, k1 not NULL */
+typedef void rfhe_inner_runs_fn(uint64_t *r0, uint64_t *r1, const uint64_t *const *d, const uint64_t *const *k0,
+                                const uint64_t *const *k1, size_t count, size_t n, uint32_t log2_run,
+                                const rfhe_modulus *m);
+
 /* Base conversion [BEHZ16, HPS19], first half. For inputs x[j] modulo m[j] (j < count <= RFHE_CONVERT_MAX), A = prod m[j].q:
  *   y[j*n + i] = x[j][i] * c[j] mod m[j].q          (c[j] = 1/(A/q_j) mod q_j)
  *   v[i]       = floor(1/2 + sum_j y_j * (1/q_j)),  in doubles: products rounded, then added in the order of j, then
@@ -111,7 +118,7 @@ typedef unsigned rfhe_probe_add_fn(uint64_t *sink, size_t count);
 /* Every kernel, once. */
 #define RFHE_KERNEL_LIST(X)                                                                         \
     X(ntt_forward) X(ntt_inverse) X(add) X(sub) X(neg) X(mul) X(mul_add) X(mul_const)               \
-    X(mul_add_const) X(add_const) X(mul_shoup) X(mul_add_shoup) X(sub_scale) X(inner)               \
+    X(mul_add_const) X(add_const) X(mul_shoup) X(mul_add_shoup) X(sub_scale) X(inner) X(inner_runs) \
     X(convert_scale) X(convert_out) X(automorphism_ntt) X(automorphism_coef) X(from_i64)            \
     X(from_f64) X(sample_uniform) X(sample_ternary) X(sample_noise) X(probe_multiply) X(probe_add)
 
@@ -119,11 +126,11 @@ typedef unsigned rfhe_probe_add_fn(uint64_t *sink, size_t count);
 #define RFHE_KERNEL_LIST_portable(X) RFHE_KERNEL_LIST(X)
 #define RFHE_KERNEL_LIST_avx2(X)                                                                    \
     X(ntt_forward) X(ntt_inverse) X(add) X(sub) X(neg) X(mul) X(mul_add) X(mul_const)               \
-    X(mul_add_const) X(add_const) X(mul_shoup) X(mul_add_shoup) X(sub_scale) X(inner)               \
+    X(mul_add_const) X(add_const) X(mul_shoup) X(mul_add_shoup) X(sub_scale) X(inner) X(inner_runs) \
     X(convert_scale) X(convert_out) X(probe_multiply) X(probe_add)
 #define RFHE_KERNEL_LIST_avx512ifma(X)                                                              \
     X(ntt_forward) X(ntt_inverse) X(add) X(sub) X(neg) X(mul) X(mul_add) X(mul_const)               \
-    X(mul_add_const) X(add_const) X(mul_shoup) X(mul_add_shoup) X(sub_scale) X(inner)               \
+    X(mul_add_const) X(add_const) X(mul_shoup) X(mul_add_shoup) X(sub_scale) X(inner) X(inner_runs) \
     X(convert_scale) X(convert_out) X(automorphism_ntt) X(automorphism_coef) X(from_i64)            \
     X(from_f64) X(sample_uniform) X(sample_ternary) X(sample_noise) X(probe_multiply) X(probe_add)
 

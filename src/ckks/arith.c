@@ -370,6 +370,11 @@ static void combine_tile(const combine_state *s, uint32_t i, size_t at, int32_t 
         k->mul_const(d2, d2, w, n, m);
     }
     for (uint32_t j = 0; j < f->terms; j++) {
+        if (f->w[j] != NULL) {
+            k->mul_add(d0, rfhe_ct_limb(f->t[j], 0, i) + at, f->w[j] + i * c->n + at, n, m);
+            k->mul_add(d1, rfhe_ct_limb(f->t[j], 1, i) + at, f->w[j] + i * c->n + at, n, m);
+            continue;
+        }
         const rfhe_shoup x = rfhe_shoup_make(s->x[j][i], m->q);
         k->mul_add_const(d0, rfhe_ct_limb(f->t[j], 0, i) + at, x, n, m);
         k->mul_add_const(d1, rfhe_ct_limb(f->t[j], 1, i) + at, x, n, m);
@@ -397,7 +402,9 @@ void rfhe_combine_run(rfhe_evaluator *ev, rfhe_ct *out, const rfhe_combine *f, c
 
     s.ev = ev;
     s.c = f;
-    for (uint32_t j = 0; j < f->terms; j++) { rfhe_const_residues(c, s.x[j], f->x[j], f->level); }
+    for (uint32_t j = 0; j < f->terms; j++) {
+        if (f->w[j] == NULL) { rfhe_const_residues(c, s.x[j], f->x[j], f->level); }
+    }
     rfhe_const_residues(c, s.y, f->y, f->level);
     if (f->products > 0) {
         const rfhe_gadget *g = &c->gadget[relin->special - 1];

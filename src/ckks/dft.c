@@ -169,28 +169,36 @@ done:
     return st;
 }
 
-rfhe_status rfhe_dft_factors_new(rfhe_dft_factor *out, const uint8_t *layers, size_t n_factors,
-                                 unsigned log2_slots, bool inverse, double gain)
+rfhe_status rfhe_dft_factor_new(rfhe_dft_factor *out, const uint8_t *layers, size_t n_factors, size_t which,
+                                unsigned log2_slots, bool inverse, double gain)
 {
-    rfhe_status st = RFHE_OK;
     unsigned total = 0, first = 0;
-    size_t made = 0;
 
     for (size_t f = 0; f < n_factors; f++) {
         if (layers[f] == 0) { return RFHE_E_ARG; }
+        if (f < which) { first += layers[f]; }
         total += layers[f];
     }
-    if (n_factors == 0 || total != log2_slots || log2_slots > 16) { return RFHE_E_ARG; }
-    for (; made < n_factors; made++) {
-        RFHE_TRY(merge(&out[made], first, layers[made], log2_slots, inverse));
-        first += layers[made];
-        for (size_t i = 0; i < out[made].count * out[made].slots; i++) {
-            out[made].re[i] *= gain;
-            out[made].im[i] *= gain;
-        }
+    if (which >= n_factors || total != log2_slots || log2_slots > 16) { return RFHE_E_ARG; }
+    const rfhe_status st = merge(out, first, layers[which], log2_slots, inverse);
+    if (st != RFHE_OK) { return st; }
+    for (size_t i = 0; i < out->count * out->slots; i++) {
+        out->re[i] *= gain;
+        out->im[i] *= gain;
     }
+    return RFHE_OK;
+}
 
-done:
+rfhe_status rfhe_dft_factors_new(rfhe_dft_factor *out, const uint8_t *layers, size_t n_factors,
+                                 unsigned log2_slots, bool inverse, double gain)
+{
+    rfhe_status st = n_factors == 0 ? RFHE_E_ARG : RFHE_OK;
+    size_t made = 0;
+
+    for (; st == RFHE_OK && made < n_factors; made++) {
+        st = rfhe_dft_factor_new(&out[made], layers, n_factors, made, log2_slots, inverse, gain);
+        if (st != RFHE_OK) { break; }
+    }
     for (size_t f = 0; st != RFHE_OK && f < made; f++) { rfhe_dft_factor_clear(&out[f]); }
     return st;
 }

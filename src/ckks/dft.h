@@ -35,6 +35,9 @@ typedef struct rfhe_dft_factor {
 RFHE_MUST_USE rfhe_status rfhe_dft_factors_new(rfhe_dft_factor *out, const uint8_t *layers,
                                                size_t n_factors, unsigned log2_slots, bool inverse,
                                                double gain);
+/* Factor `which` of these alone. */
+RFHE_MUST_USE rfhe_status rfhe_dft_factor_new(rfhe_dft_factor *out, const uint8_t *layers, size_t n_factors,
+                                              size_t which, unsigned log2_slots, bool inverse, double gain);
 void rfhe_dft_factor_clear(rfhe_dft_factor *f);
 
 /* y = M x on plain numbers; y must not overlap x. The twin of the homomorphic map. */

@@ -139,7 +139,8 @@ struct rfhe_public_key {
 
 /* One evaluation key, which turns something under `from` into a pair under `to`: digit d is (b_d, a_d) with
  * b_d = e_d - a_d to + P from on the primes of the digit and b_d = e_d - a_d to elsewhere. Relinearisation goes from s^2
- * to s. The key of a Galois element g goes from s to s(X^(1/g)): the automorphism comes after the switch, on the two
+ * to s. A released key (RFHE_ELEMENT_RELEASE) has one digit: b = e - a to + p from modulo every prime, p the first special
+ * prime; its input is below q_0 as an integer. The key of a Galois element g goes from s to s(X^(1/g)): the automorphism comes after the switch, on the two
  * results, instead of before it, on all digits. Row r = 0 .. level are primes of the chain, then `special` others. */
 typedef struct rfhe_key {
     uint32_t element, level, special, digits;
@@ -147,6 +148,8 @@ typedef struct rfhe_key {
     uint64_t *data; /* b of digit d, row r at ((d * rows + r) * 2) * n, then a */
 } rfhe_key;
 
+/* Digits of a key of `element` at `level` with `special` special primes. */
+uint32_t rfhe_key_digits(const rfhe_ckks *c, uint32_t element, uint32_t level, uint32_t special);
 static inline uint32_t rfhe_key_rows(const rfhe_key *k)
 {
     return k->level + 1 + k->special;
@@ -178,6 +181,8 @@ void rfhe_key_expand(rfhe_key *k, const rfhe_ckks *c);
 /* Chooses `special` if it is 0, sets digits, allocates data; element and level are set. */
 RFHE_MUST_USE rfhe_status rfhe_key_allocate(rfhe_key *k, const rfhe_ckks *c, rfhe_error *err);
 
+enum { RFHE_SPARES = 3 };
+
 struct rfhe_evaluator {
     rfhe_ckks *c;
     const rfhe_eval_keys *keys; /* borrowed; may be NULL */
@@ -194,7 +199,10 @@ struct rfhe_evaluator {
     rfhe_ct **pool;      /* spare ciphertexts of polynomial programs and maps; grows, never shrinks     */
     uint32_t pool_count;
     uint64_t *wide;      /* of linear maps; grows, never shrinks                                        */
+    rfhe_ct *spare[RFHE_SPARES]; /* of the refresh; made when first wanted                              */
     size_t wide_words;
+    struct rfhe_evaluator **sub; /* one for each thread: small workspaces of teams of one; see rfhe_evaluator_subs */
+    uint32_t sub_count, sub_level, sub_special, sub_digits;
     size_t bytes;
 };
 
@@ -204,8 +212,16 @@ enum { RFHE_SCRATCH_LIMBS_AT = (RFHE_CONVERT_MAX + 1) * RFHE_BLOCK, RFHE_SCRATCH
 /* At least `count` spare ciphertexts in ev->pool with room for `level`. */
 RFHE_MUST_USE rfhe_status rfhe_evaluator_pool(rfhe_evaluator *ev, uint32_t count, uint32_t level, rfhe_error *err);
 
+/* ev->spare[i] exists and has room for `level`. */
+RFHE_MUST_USE rfhe_status rfhe_evaluator_spare(rfhe_evaluator *ev, uint32_t i, uint32_t level, rfhe_error *err);
 /* At least `words` in ev->wide, contents undefined. */
 RFHE_MUST_USE rfhe_status rfhe_evaluator_wide(rfhe_evaluator *ev, size_t words, rfhe_error *err);
+
+/* ev->sub: an evaluator for each thread, for key switching from one thread at `level` or below with up to `special` special
+ * primes and `digits` digits. Each has room for 2 (level + 1) limbs in its `tensor` and for one limb in its scratch, none
+ * for spare ciphertexts. Grows, never shrinks. */
+RFHE_MUST_USE rfhe_status rfhe_evaluator_subs(rfhe_evaluator *ev, uint32_t level, uint32_t special, uint32_t digits,
+                                              rfhe_error *err);
 
 /* Checks that objects belong together; sentences name what differs. */
 RFHE_MUST_USE rfhe_status rfhe_check_ct(const rfhe_evaluator *ev, const rfhe_ct *a, const char *name,
@@ -254,6 +270,8 @@ double rfhe_noise_fresh_public(const rfhe_ckks *c);
 double rfhe_noise_fresh_secret(const rfhe_ckks *c);
 double rfhe_noise_rounding(const rfhe_ckks *c);
 double rfhe_noise_key_switch(const rfhe_ckks *c, const rfhe_key *k, uint32_t level);
+/* A key of RFHE_ELEMENT_RELEASE: one digit in [-q_0/2, q_0/2], divided by the first special prime. */
+double rfhe_noise_release(const rfhe_ckks *c);
 /* Standard deviation of a slot from the variance of a coefficient at a scale. */
 double rfhe_noise_slot(const rfhe_ckks *c, double variance, double scale);
 

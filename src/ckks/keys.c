@@ -171,10 +171,15 @@ void rfhe_public_key_free(rfhe_public_key *pk)
 
 /* ---- evaluation keys ---- */
 
+uint32_t rfhe_key_digits(const rfhe_ckks *c, uint32_t element, uint32_t level, uint32_t special)
+{
+    return (element & RFHE_ELEMENT_RELEASE) != 0 ? 1 : rfhe_gadget_digits(&c->gadget[special - 1], level);
+}
+
 rfhe_status rfhe_key_allocate(rfhe_key *k, const rfhe_ckks *c, rfhe_error *err)
 {
     if (k->special == 0) { k->special = rfhe_best_special(c, k->level); }
-    k->digits = rfhe_gadget_digits(&c->gadget[k->special - 1], k->level);
+    k->digits = rfhe_key_digits(c, k->element, k->level, k->special);
     k->data = rfhe_alloc(2 * (size_t)k->digits * rfhe_key_rows(k) * c->n, sizeof(uint64_t));
     return k->data != NULL ? RFHE_OK : no_memory(err, "an evaluation key");
 }
@@ -197,6 +202,7 @@ rfhe_status rfhe_key_make(rfhe_key *k, const rfhe_ckks *c, const uint64_t *from,
     const size_t n = c->n;
     const uint32_t rows = rfhe_key_rows(k);
     const rfhe_gadget *g = &c->gadget[k->special - 1];
+    const bool is_released = (k->element & RFHE_ELEMENT_RELEASE) != 0;
     int64_t *e = rfhe_alloc((size_t)k->digits * n, sizeof *e);
     rfhe_seed noise;
 
@@ -216,12 +222,15 @@ rfhe_status rfhe_key_make(rfhe_key *k, const rfhe_ckks *c, const uint64_t *from,
             const uint32_t prime = rfhe_row_prime(c, k->level, r);
             const rfhe_modulus *m = &c->m[prime];
             uint64_t *const b = rfhe_key_limb(k, d, r, 0, n), *const a = rfhe_key_limb(k, d, r, 1, n);
-            /* b = e - a to (+ P from) */
+            /* b = e - a to (+ P from; + p from everywhere when released) */
             rfhe_small_to_limb(c, b, e + (size_t)d * n, prime);
             c->k->neg(b, b, n, m);
             c->k->mul_add(b, a, to + (size_t)prime * n, n, m);
             c->k->neg(b, b, n, m);
-            if (r <= k->level && g->digit_of[r] == d) {
+            if (is_released) {
+                const rfhe_shoup p = rfhe_shoup_make(c->m[c->n_q].q % m->q, m->q);
+                c->k->mul_add_const(b, from + (size_t)prime * n, p, n, m);
+            } else if (r <= k->level && g->digit_of[r] == d) {
                 c->k->mul_add_const(b, from + (size_t)prime * n, g->p_mod[r], n, m);
             }
         }
@@ -331,10 +340,14 @@ rfhe_status rfhe_check_want(const rfhe_ckks *c, const rfhe_key_want *w, rfhe_err
         }
         return RFHE_OK;
     }
-    if (w->element != RFHE_ELEMENT_RELIN && w->element != RFHE_ELEMENT_RELEASE &&
-        (w->element % 2 == 0 || w->element == 1 || w->element >= 2 * c->n)) {
-        return rfhe_fail(err, RFHE_E_ARG, "%" PRIu32 " is not a Galois element of ring degree 2^%u", w->element,
-                         c->log2_n);
+    const bool is_released = (w->element & RFHE_ELEMENT_RELEASE) != 0;
+    const uint32_t element = is_released ? w->element & ~(uint32_t)RFHE_ELEMENT_RELEASE : w->element;
+    if (w->element != RFHE_ELEMENT_RELIN &&
+        (element % 2 == 0 || (element == 1 && !is_released) || element >= 2 * c->n)) {
+        return rfhe_fail(err, RFHE_E_ARG, "%" PRIu32 " is not a Galois element of ring degree 2^%u", element, c->log2_n);
+    }
+    if (is_released && w->special == 0) {
+        return rfhe_fail(err, RFHE_E_ARG, "a key that releases names its special primes");
     }
     if (w->level >= c->n_q) {
         return rfhe_fail(err, RFHE_E_ARG, "a key for level %u: the top level is %u", w->level, c->n_q - 1);
@@ -383,7 +396,7 @@ static rfhe_status sparse_secret(uint64_t **out, const rfhe_ckks *c, const rfhe_
     bool wanted = false;
 
     for (size_t i = 0; i < count; i++) {
-        wanted |= want[i].element == RFHE_ELEMENT_ENCAPSULATE || want[i].element == RFHE_ELEMENT_RELEASE;
+        wanted |= want[i].element == RFHE_ELEMENT_ENCAPSULATE || (want[i].element & RFHE_ELEMENT_RELEASE) != 0;
     }
     *out = NULL;
     if (!wanted) { return RFHE_OK; }
@@ -429,13 +442,13 @@ rfhe_status rfhe_eval_keys_new(rfhe_eval_keys **out, const rfhe_secret_key *sk, 
         key->level = want[i].level;
         key->special = want[i].special;
         RFHE_TRY(rfhe_key_allocate(key, c, err));
-        if (key->element == RFHE_ELEMENT_ENCAPSULATE || key->element == RFHE_ELEMENT_RELEASE) {
-            const bool in = key->element == RFHE_ELEMENT_ENCAPSULATE;
-            RFHE_TRY(rfhe_key_make(key, c, in ? sk->s : sparse, in ? sparse : sk->s, owner, err));
+        if (key->element == RFHE_ELEMENT_ENCAPSULATE) {
+            RFHE_TRY(rfhe_key_make(key, c, sk->s, sparse, owner, err));
             continue;
         }
         const bool is_relin = key->element == RFHE_ELEMENT_RELIN;
-        const uint32_t inverse = is_relin ? 0 : invert_element(c, key->element);
+        const bool is_released = (key->element & RFHE_ELEMENT_RELEASE) != 0;
+        const uint32_t inverse = is_relin ? 0 : invert_element(c, key->element & ~(uint32_t)RFHE_ELEMENT_RELEASE);
 #pragma omp parallel for schedule(static) if (c->n >= RFHE_PARALLEL_FROM)
         for (uint32_t p = 0; p < all; p++) {
             uint64_t *const limb = other + (size_t)p * n;
@@ -447,7 +460,7 @@ rfhe_status rfhe_eval_keys_new(rfhe_eval_keys **out, const rfhe_secret_key *sk, 
             }
         }
         RFHE_TRY(is_relin ? rfhe_key_make(key, c, other, sk->s, owner, err)
-                          : rfhe_key_make(key, c, sk->s, other, owner, err));
+                          : rfhe_key_make(key, c, is_released ? sparse : sk->s, other, owner, err));
     }
     rfhe_eval_keys_sort(k);
     *out = k;

@@ -205,6 +205,56 @@ rfhe_status rfhe_evaluator_new(rfhe_evaluator **out, const rfhe_ckks *c, const r
     return RFHE_OK;
 }
 
+static void drop_subs(rfhe_evaluator *ev)
+{
+    for (uint32_t t = 0; t < ev->sub_count; t++) {
+        ev->bytes -= ev->sub[t]->bytes;
+        rfhe_evaluator_free(ev->sub[t]);
+    }
+    rfhe_free(ev->sub);
+    ev->sub = NULL;
+    ev->sub_count = 0;
+}
+
+rfhe_status rfhe_evaluator_subs(rfhe_evaluator *ev, uint32_t level, uint32_t special, uint32_t digits, rfhe_error *err)
+{
+    const size_t n = ev->c->n, limbs = level + 1, rows = limbs + special;
+
+    if (ev->sub_count == ev->threads && level <= ev->sub_level && special <= ev->sub_special && digits <= ev->sub_digits) {
+        return RFHE_OK;
+    }
+    drop_subs(ev);
+    ev->sub = rfhe_calloc(ev->threads, sizeof(rfhe_evaluator *));
+    if (ev->sub == NULL) { goto no_memory; }
+    for (uint32_t t = 0; t < ev->threads; t++) {
+        rfhe_evaluator *const s = rfhe_calloc(1, sizeof *s);
+        if (s == NULL) { goto no_memory; }
+        ev->sub[ev->sub_count++] = s;
+        s->c = rfhe_ckks_share(ev->c);
+        s->keys = ev->keys;
+        s->threads = 1;
+        s->scratch_words = RFHE_SCRATCH_LIMBS_AT + n;
+        const size_t sizes[] = {limbs * n, digits * rows * n, rows * n, rows * n, limbs * n, limbs * n, 2 * limbs * n,
+                                s->scratch_words};
+        uint64_t **const places[] = {&s->coef,    &s->raised,  &s->acc[0], &s->acc[1],
+                                     &s->lift[0], &s->lift[1], &s->tensor, &s->scratch};
+        for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+            *places[i] = rfhe_alloc(sizes[i], sizeof(uint64_t));
+            if (*places[i] == NULL) { goto no_memory; }
+            s->bytes += sizes[i] * sizeof(uint64_t);
+            ev->bytes += sizes[i] * sizeof(uint64_t);
+        }
+    }
+    ev->sub_level = level;
+    ev->sub_special = special;
+    ev->sub_digits = digits;
+    return RFHE_OK;
+
+no_memory:
+    drop_subs(ev);
+    return rfhe_fail(err, RFHE_E_NOMEM, "no memory for workspaces of %u threads", ev->threads);
+}
+
 void rfhe_evaluator_free(rfhe_evaluator *ev)
 {
     if (ev == NULL) { return; }
@@ -214,7 +264,9 @@ void rfhe_evaluator_free(rfhe_evaluator *ev)
     rfhe_free(ev->scratch);
     for (uint32_t i = 0; i < ev->pool_count; i++) { rfhe_ct_free(ev->pool[i]); }
     rfhe_free(ev->pool);
+    for (uint32_t i = 0; i < RFHE_SPARES; i++) { rfhe_ct_free(ev->spare[i]); }
     rfhe_free(ev->wide);
+    drop_subs(ev);
     for (int h = 0; h < 2; h++) {
         rfhe_free(ev->acc[h]);
         rfhe_free(ev->lift[h]);
@@ -248,6 +300,19 @@ rfhe_status rfhe_evaluator_pool(rfhe_evaluator *ev, uint32_t count, uint32_t lev
         ev->bytes += 2 * (size_t)(ev->pool[i]->room - room) * ev->c->n * sizeof(uint64_t);
     }
     return RFHE_OK;
+}
+
+rfhe_status rfhe_evaluator_spare(rfhe_evaluator *ev, uint32_t i, uint32_t level, rfhe_error *err)
+{
+    if (ev->spare[i] == NULL) {
+        const rfhe_status st = rfhe_ct_new(&ev->spare[i], ev->c, level, err);
+        if (st != RFHE_OK) { return st; }
+        ev->bytes += 2 * (size_t)(level + 1) * ev->c->n * sizeof(uint64_t);
+    }
+    const uint32_t room = ev->spare[i]->room;
+    const rfhe_status st = rfhe_ct_reserve(ev->spare[i], level, 2, err);
+    ev->bytes += 2 * (size_t)(ev->spare[i]->room - room) * ev->c->n * sizeof(uint64_t);
+    return st;
 }
 
 rfhe_status rfhe_evaluator_wide(rfhe_evaluator *ev, size_t words, rfhe_error *err)

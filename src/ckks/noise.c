@@ -51,6 +51,13 @@ double rfhe_noise_key_switch(const rfhe_ckks *c, const rfhe_key *k, uint32_t lev
     return v * (double)c->n * RFHE_ERROR_SIGMA * RFHE_ERROR_SIGMA + rfhe_noise_rounding(c);
 }
 
+double rfhe_noise_release(const rfhe_ckks *c)
+{
+    const double log2_ratio = c->log2_prime[0] - c->log2_prime[c->n_q];
+
+    return exp2(2 * log2_ratio) / 12 * (double)c->n * RFHE_ERROR_SIGMA * RFHE_ERROR_SIGMA + rfhe_noise_rounding(c);
+}
+
 double rfhe_noise_slot(const rfhe_ckks *c, double variance, double scale)
 {
     return sqrt((double)c->n * variance) / scale;

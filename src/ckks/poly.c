@@ -12,37 +12,27 @@
  * anyway); and a term's constant x is encoded at D_(k+1) q / D_t, which is exact. The input at a nominal scale gives
  * nominal scales throughout.
  *
+ * Errors. Each node adds an error of its own (rounding, key switch), and carries those of its operands on. To first order
+ * the error of node i reaches the result multiplied by d result / d node_i, so that errors which meet again (of a and b
+ * in a b, of c in 2 c^2 - 1) add up with their signs. These derivatives depend on the number in the slot: they are
+ * computed backwards for sample numbers, and the estimate is the root of the mean square over the samples. So it says
+ * how large errors are over slots whose numbers are spread like the samples, evenly over [-bound, bound] unless the
+ * caller knows better (the refresh does); at the worst number the error may be several times that.
+ *
  * Schedules. rfhe_poly_program_new writes p = q B_n + r with B_n = x^n or T_n, n a power of two, recursively; q and r
  * of one degree share their work: r - alpha q is of lower degree, alpha q is one multiple of a node at hand. */
 #include <math.h>
 #include <string.h>
 
 #include "base/mem.h"
-#include "ckks/arith.h"
+#include "ckks/poly.h"
 
-enum { MAX_NODES = 256, NONE = 0xffff, SAMPLES = 33 };
+enum { MAX_NODES = RFHE_POLY_MAX_NODES, MAX_CHOICES = 16384, NONE = 0xffff, UNIFORM_SAMPLES = 33, SLOT_SAMPLES = 64 };
 
-typedef struct node {
-    uint16_t depth, products, terms, posts;
-    bool rescale;
-    uint16_t own; /* the register it is made for */
-    uint16_t a[RFHE_COMBINE_MAX], b[RFHE_COMBINE_MAX], t[RFHE_COMBINE_MAX];
-    int32_t f[RFHE_COMBINE_MAX];
-    double x[RFHE_COMBINE_MAX], y;
-    uint16_t p[RFHE_COMBINE_MAX]; /* nodes of the same depth, added after rescaling, px times */
-    double px[RFHE_COMBINE_MAX];
-    uint16_t slot; /* register; NONE for input and output */
-    uint16_t last_use;
-} node;
+typedef rfhe_poly_node node;
+typedef struct rfhe_poly_compiler compiler;
 
-struct rfhe_poly_program {
-    uint32_t count; /* node 0 is the input, the last one the result */
-    node *node;
-    double out_scale;
-    rfhe_poly_info info;
-};
-
-typedef struct compiler {
+struct rfhe_poly_compiler {
     const rfhe_poly_step *step;
     size_t count;
     uint16_t level[RFHE_POLY_MAX_STEPS];
@@ -55,7 +45,21 @@ typedef struct compiler {
     } known[MAX_NODES];
     node *node;
     rfhe_error *err;
-} compiler;
+    /* What was decided by looking at a constant, in order; taken from here instead when replaying. */
+    bool is_replay;
+    size_t choices;
+    uint8_t choice[MAX_CHOICES];
+    rfhe_poly_step own[RFHE_POLY_MAX_STEPS]; /* steps with the numbers of a replay */
+};
+
+/* Every decision that depends on a constant goes through here. */
+static bool decide(compiler *c, bool natural)
+{
+    const size_t at = c->choices < MAX_CHOICES ? c->choices++ : MAX_CHOICES - 1;
+
+    if (!c->is_replay) { c->choice[at] = natural; }
+    return c->choice[at];
+}
 
 static rfhe_status need(compiler *c, uint16_t *out, double *times, double *rest, uint16_t reg, uint16_t depth);
 
@@ -81,7 +85,7 @@ static rfhe_status add_term(compiler *c, node *e, uint16_t t, double x)
 
 static rfhe_status add_product(compiler *c, node *e, uint16_t a, uint16_t b, double f)
 {
-    if (f != rint(f) || fabs(f) > 4096) {
+    if (decide(c, f != rint(f) || fabs(f) > 4096)) {
         return rfhe_fail(c->err, RFHE_E_ARG, "a product is multiplied by %g at its own level; use a whole number", f);
     }
     for (uint16_t j = 0; j < e->products; j++) {
@@ -133,7 +137,8 @@ static rfhe_status expand(compiler *c, node *e, uint16_t reg, double f)
     double times = 1, rest = 0;
     const uint16_t base = strip(c, reg, &times, &rest);
     /* A product that nothing else needs is taken here, at the lower level, and shares this relinearisation. */
-    if (c->level[reg] < e->depth && has_product(c, reg, c->level[reg]) && (c->is_operand[base] || f != rint(f))) {
+    if (c->level[reg] < e->depth && has_product(c, reg, c->level[reg]) && 
+        (c->is_operand[base] || decide(c, f != rint(f)))) {
         RFHE_TRY(need(c, &x, &times, &rest, reg, c->level[reg]));
         e->y += f * rest;
         return add_term(c, e, x, f * times);
@@ -144,7 +149,7 @@ static rfhe_status expand(compiler *c, node *e, uint16_t reg, double f)
     case RFHE_POLY_MUL:
         if (c->level[reg] == e->depth) {
             const double whole = f / c->factor[reg];
-            if (c->is_operand[reg] && reg != e->own && whole == rint(whole) && fabs(whole) <= 4096 &&
+            if (c->is_operand[reg] && reg != e->own && decide(c, whole == rint(whole) && fabs(whole) <= 4096) &&
                 e->posts < RFHE_COMBINE_MAX) {
                 RFHE_TRY(need(c, &x, &times, &rest, reg, e->depth));
                 e->y += f * rest;
@@ -156,8 +161,8 @@ static rfhe_status expand(compiler *c, node *e, uint16_t reg, double f)
         double fx = 1, fy = 1, rx = 0, ry = 0; /* (fx x + rx) (fy y + ry) */
         RFHE_TRY(need(c, &x, &fx, &rx, s->a, (uint16_t)(e->depth - 1)));
         RFHE_TRY(need(c, &y, &fy, &ry, s->b, (uint16_t)(e->depth - 1)));
-        if (ry != 0) { RFHE_TRY(add_term(c, e, x, f * fx * ry)); }
-        if (rx != 0) { RFHE_TRY(add_term(c, e, y, f * fy * rx)); }
+        if (decide(c, ry != 0)) { RFHE_TRY(add_term(c, e, x, f * fx * ry)); }
+        if (decide(c, rx != 0)) { RFHE_TRY(add_term(c, e, y, f * fy * rx)); }
         e->y += f * rx * ry;
         return add_product(c, e, x, y, f * fx * fy);
     case RFHE_POLY_SCALE:
@@ -231,7 +236,7 @@ static rfhe_status need(compiler *c, uint16_t *out, double *times, double *rest,
     }
     if (!e.rescale) {
         for (uint16_t j = 0; j < e.terms; j++) {
-            if (e.x[j] != rint(e.x[j])) {
+            if (decide(c, e.x[j] != rint(e.x[j]))) {
                 return rfhe_fail(c->err, RFHE_E_ARG, "a multiple by %g needs a level", e.x[j]);
             }
         }
@@ -299,14 +304,83 @@ static void place(rfhe_poly_program *p)
     p->info.registers = next;
 }
 
-rfhe_status rfhe_poly_program_from_steps(rfhe_poly_program **out, const rfhe_poly_step *step, size_t count,
-                                         double out_scale, rfhe_error *err)
+/* The nodes of `count` steps in c->node, c->made of them, the result last. */
+static rfhe_status build(compiler *c, const rfhe_poly_step *step, size_t count, bool is_negated, rfhe_error *err)
+{
+    rfhe_status st = RFHE_OK;
+    uint16_t last = NONE;
+    double times = 1, rest = 0;
+
+    c->step = step;
+    c->count = count;
+    c->err = err;
+    c->made = 1;
+    c->choices = 0;
+    memset(c->level, 0, sizeof c->level);
+    memset(c->is_operand, 0, sizeof c->is_operand);
+    memset(c->offset, 0, sizeof c->offset);
+    memset(c->node, 0, sizeof *c->node);
+    RFHE_TRY(check_steps(c));
+    agree(c);
+    RFHE_TRY(need(c, &last, &times, &rest, (uint16_t)(count - 1), c->level[count - 1]));
+    if (last == 0 || last + 1U != c->made || decide(c, rest != 0 || times != 1)) { /* the identity, or a result that others use too: a copy of its own */
+        node e = {.depth = c->node[last].depth, .terms = 1, .t = {last}, .x = {times}, .y = rest, .slot = NONE};
+        if (c->made == MAX_NODES) {
+            st = too_many(c);
+            goto done;
+        }
+        c->node[c->made++] = e;
+    }
+    node *result = &c->node[c->made - 1];
+    if (is_negated) {
+        for (uint16_t j = 0; j < result->products; j++) { result->f[j] = -result->f[j]; }
+        for (uint16_t j = 0; j < result->terms; j++) { result->x[j] = -result->x[j]; }
+        for (uint16_t j = 0; j < result->posts; j++) { result->px[j] = -result->px[j]; }
+        result->y = -result->y;
+    }
+    if (c->choices == MAX_CHOICES) { st = too_many(c); }
+done:
+    return st;
+}
+
+rfhe_poly_compiler *rfhe_poly_compiler_new(void)
+{
+    compiler *c = rfhe_calloc(1, sizeof *c);
+
+    if (c != NULL) { c->node = rfhe_calloc(MAX_NODES, sizeof *c->node); }
+    if (c != NULL && c->node == NULL) {
+        rfhe_free(c);
+        return NULL;
+    }
+    return c;
+}
+
+void rfhe_poly_compiler_free(rfhe_poly_compiler *w)
+{
+    if (w != NULL) { rfhe_free(w->node); }
+    rfhe_free(w);
+}
+
+rfhe_status rfhe_poly_replay(const rfhe_poly_node **out, const rfhe_poly_program *p, const double *c,
+                             rfhe_poly_compiler *w, rfhe_error *err)
+{
+    if (!w->is_replay) {
+        memcpy(w->choice, p->choice, p->choices);
+        memcpy(w->own, p->step, p->steps * sizeof *p->step);
+        w->is_replay = true;
+    }
+    for (uint32_t k = 0; k < p->vectors; k++) { w->own[p->vector[k]].c = c[k]; }
+    *out = w->node;
+    return build(w, w->own, p->steps, p->is_negated, err);
+}
+
+/* vector: NULL, or which steps have vectors. */
+static rfhe_status compile(rfhe_poly_program **out, const rfhe_poly_step *step, size_t count, const bool *vector,
+                           double out_scale, rfhe_error *err)
 {
     rfhe_status st = RFHE_OK;
     rfhe_poly_program *p = NULL;
     compiler *c = NULL;
-    uint16_t last = NONE;
-    double times = 1, rest = 0;
 
     if (count < 1 || count > RFHE_POLY_MAX_STEPS) {
         return rfhe_fail(err, RFHE_E_ARG, "a polynomial program of %zu steps; 1 .. %u are possible", count,
@@ -315,28 +389,13 @@ rfhe_status rfhe_poly_program_from_steps(rfhe_poly_program **out, const rfhe_pol
     if (out_scale == 0 || !isfinite(out_scale)) {
         return rfhe_fail(err, RFHE_E_ARG, "a polynomial program with the output factor %g", out_scale);
     }
-    c = rfhe_calloc(1, sizeof *c);
+    c = rfhe_poly_compiler_new();
     p = rfhe_calloc(1, sizeof *p);
-    if (c != NULL) { c->node = rfhe_calloc(MAX_NODES, sizeof *c->node); }
-    if (c == NULL || p == NULL || c->node == NULL) {
+    if (c == NULL || p == NULL) {
         st = rfhe_fail(err, RFHE_E_NOMEM, "no memory for a polynomial program");
         goto done;
     }
-    c->step = step;
-    c->count = count;
-    c->err = err;
-    c->made = 1;
-    RFHE_TRY(check_steps(c));
-    agree(c);
-    RFHE_TRY(need(c, &last, &times, &rest, (uint16_t)(count - 1), c->level[count - 1]));
-    if (last == 0 || last + 1U != c->made || rest != 0 || times != 1) { /* the identity, or a result that others use too: a copy of its own */
-        node e = {.depth = c->node[last].depth, .terms = 1, .t = {last}, .x = {times}, .y = rest, .slot = NONE};
-        if (c->made == MAX_NODES) {
-            st = too_many(c);
-            goto done;
-        }
-        c->node[c->made++] = e;
-    }
+    RFHE_TRY(build(c, step, count, out_scale < 0, err));
     p->count = c->made;
     p->node = rfhe_alloc(p->count, sizeof *p->node);
     if (p->node == NULL) {
@@ -344,15 +403,25 @@ rfhe_status rfhe_poly_program_from_steps(rfhe_poly_program **out, const rfhe_pol
         goto done;
     }
     memcpy(p->node, c->node, p->count * sizeof *p->node);
-    node *result = &p->node[p->count - 1];
-    if (out_scale < 0) {
-        for (uint16_t j = 0; j < result->products; j++) { result->f[j] = -result->f[j]; }
-        for (uint16_t j = 0; j < result->terms; j++) { result->x[j] = -result->x[j]; }
-        for (uint16_t j = 0; j < result->posts; j++) { result->px[j] = -result->px[j]; }
-        result->y = -result->y;
+    if (vector != NULL) {
+        p->step = rfhe_alloc(count, sizeof *p->step);
+        p->vector = rfhe_alloc(count, sizeof *p->vector);
+        p->choice = rfhe_alloc(c->choices, sizeof *p->choice);
+        if (p->step == NULL || p->vector == NULL || p->choice == NULL) {
+            st = rfhe_fail(err, RFHE_E_NOMEM, "no memory for a polynomial program");
+            goto done;
+        }
+        memcpy(p->step, step, count * sizeof *p->step);
+        memcpy(p->choice, c->choice, c->choices);
+        p->steps = count;
+        p->choices = c->choices;
+        p->is_negated = out_scale < 0;
+        for (size_t i = 0; i < count; i++) {
+            if (vector[i]) { p->vector[p->vectors++] = (uint16_t)i; }
+        }
     }
     p->out_scale = fabs(out_scale);
-    p->info.depth = result->depth;
+    p->info.depth = p->node[p->count - 1].depth;
     for (uint32_t i = 1; i < p->count; i++) {
         const node *e = &p->node[i];
         uint32_t odd = 0;
@@ -376,9 +445,39 @@ rfhe_status rfhe_poly_program_from_steps(rfhe_poly_program **out, const rfhe_pol
     *out = p;
     p = NULL;
 done:
-    if (c != NULL) { rfhe_free(c->node); }
-    rfhe_free(c);
+    rfhe_poly_compiler_free(c);
     rfhe_poly_program_free(p);
+    return st;
+}
+
+rfhe_status rfhe_poly_program_from_steps(rfhe_poly_program **out, const rfhe_poly_step *step, size_t count,
+                                         double out_scale, rfhe_error *err)
+{
+    return compile(out, step, count, NULL, out_scale, err);
+}
+
+rfhe_status rfhe_poly_program_with_vectors(rfhe_poly_program **out, const rfhe_poly_step *step, const bool *is_vector,
+                                           size_t count, double out_scale, rfhe_error *err)
+{
+    rfhe_poly_step *own = NULL;
+    rfhe_status st = RFHE_OK;
+
+    if (count < 1 || count > RFHE_POLY_MAX_STEPS) { return compile(out, step, count, is_vector, out_scale, err); }
+    own = rfhe_alloc(count, sizeof *own);
+    if (own == NULL) { return rfhe_fail(err, RFHE_E_NOMEM, "no memory for a polynomial program"); }
+    memcpy(own, step, count * sizeof *own);
+    for (size_t i = 0; i < count; i++) {
+        if (!is_vector[i]) { continue; }
+        if (own[i].op != RFHE_POLY_SCALE && own[i].op != RFHE_POLY_CONST) {
+            st = rfhe_fail(err, RFHE_E_ARG, "step %zu of a polynomial program has no constant that could be a vector", i);
+            goto done;
+        }
+        /* Stand-ins without coincidences: no sum or product of them is zero or a whole number. */
+        own[i].c = 0.25 + 0.5 * fmod((double)(i + 1) * 0.61803398874989485, 1);
+    }
+    RFHE_TRY(compile(out, own, count, is_vector, out_scale, err));
+done:
+    rfhe_free(own);
     return st;
 }
 
@@ -386,6 +485,9 @@ void rfhe_poly_program_free(rfhe_poly_program *p)
 {
     if (p == NULL) { return; }
     rfhe_free(p->node);
+    rfhe_free(p->step);
+    rfhe_free(p->vector);
+    rfhe_free(p->choice);
     rfhe_free(p);
 }
 
@@ -394,12 +496,13 @@ rfhe_poly_info rfhe_poly_program_info(const rfhe_poly_program *p)
     return p->info;
 }
 
-static double node_value(const node *e, const double *value)
+double rfhe_poly_node_value(const rfhe_poly_node *e, const double *value, const double *constant)
 {
-    double sum = e->y;
+    const double *const x = constant != NULL ? constant : e->x;
+    double sum = constant != NULL ? constant[e->terms] : e->y;
 
     for (uint16_t j = 0; j < e->products; j++) { sum += e->f[j] * value[e->a[j]] * value[e->b[j]]; }
-    for (uint16_t j = 0; j < e->terms; j++) { sum += e->x[j] * value[e->t[j]]; }
+    for (uint16_t j = 0; j < e->terms; j++) { sum += x[j] * value[e->t[j]]; }
     for (uint16_t j = 0; j < e->posts; j++) { sum += e->px[j] * value[e->p[j]]; }
     return sum;
 }
@@ -408,7 +511,7 @@ double rfhe_poly_program_value(const rfhe_poly_program *p, double x)
 {
     double value[MAX_NODES] = {x};
 
-    for (uint32_t i = 1; i < p->count; i++) { value[i] = node_value(&p->node[i], value); }
+    for (uint32_t i = 1; i < p->count; i++) { value[i] = rfhe_poly_node_value(&p->node[i], value, NULL); }
     return value[p->count - 1] * p->out_scale;
 }
 
@@ -451,15 +554,58 @@ static void add_multiple(const rfhe_ckks *c, rfhe_ct *r, const rfhe_ct *t, int64
     }
 }
 
-rfhe_status rfhe_ct_evaluate(rfhe_ct *out, const rfhe_ct *a, const rfhe_poly_program *p, rfhe_evaluator *ev,
-                             rfhe_error *err)
+/* The variance of the result: sum over nodes of variance[i] times the weighted mean square of d result / d node i over
+ * the samples, with vectors (v, or NULL) over at most SLOT_SAMPLES slots as well. *bound = largest |result| there. */
+static double carried_variance(double *bound, const rfhe_poly_program *p, const rfhe_poly_vectors *v,
+                               const rfhe_samples *samples, const double *variance)
+{
+    const size_t slots = v == NULL ? 1 : v->n < SLOT_SAMPLES ? v->n : SLOT_SAMPLES;
+    double sum = 0;
+    uint32_t first[MAX_NODES] = {0}; /* number of a node's first constant */
+
+    for (uint32_t i = 2; i < p->count; i++) { first[i] = first[i - 1] + p->node[i - 1].terms + 1; }
+    *bound = 0;
+    for (size_t k = 0; k < slots; k++) {
+        const double *const number = v == NULL ? NULL : v->number + (size_t)v->lane[k * v->n / slots] * v->constants;
+        for (uint32_t s = 0; s < samples->count; s++) {
+            double value[MAX_NODES] = {samples->x[s]}, slope[MAX_NODES] = {0}, part = 0;
+            for (uint32_t i = 1; i < p->count; i++) {
+                value[i] = rfhe_poly_node_value(&p->node[i], value, number != NULL ? number + first[i] : NULL);
+            }
+            *bound = fmax(*bound, fabs(value[p->count - 1]));
+            slope[p->count - 1] = 1;
+            for (uint32_t i = p->count - 1; i > 0; i--) {
+                const node *e = &p->node[i];
+                const double *const x = number != NULL ? number + first[i] : e->x;
+                const double d = slope[i];
+                part += d * d * variance[i];
+                for (uint16_t j = 0; j < e->products; j++) {
+                    slope[e->a[j]] += d * e->f[j] * value[e->b[j]];
+                    slope[e->b[j]] += d * e->f[j] * value[e->a[j]];
+                }
+                for (uint16_t j = 0; j < e->terms; j++) {
+                    const rfhe_pt *const pt = v == NULL ? NULL : v->pt[first[i] + j];
+                    slope[e->t[j]] += d * x[j];
+                    if (pt != NULL) { part += pow(d * value[e->t[j]] * pt->error, 2); }
+                }
+                for (uint16_t j = 0; j < e->posts; j++) { slope[e->p[j]] += d * e->px[j]; }
+            }
+            sum += samples->weight[s] * (part + slope[0] * slope[0] * variance[0]);
+        }
+    }
+    return sum / (double)slots;
+}
+
+/* v: NULL, or the vectors whose program p is. */
+static rfhe_status evaluate(rfhe_ct *out, const rfhe_ct *a, const rfhe_poly_program *p, const rfhe_poly_vectors *v,
+                            const rfhe_samples *samples, rfhe_evaluator *ev, rfhe_error *err)
 {
     const rfhe_ckks *c = ev->c;
     rfhe_status st = RFHE_OK;
     const rfhe_key *relin[RFHE_CKKS_MAX_LEVELS] = {NULL};
-    double scale[RFHE_CKKS_MAX_LEVELS + 1], sample[SAMPLES][MAX_NODES], bound[MAX_NODES], error[MAX_NODES];
+    double scale[RFHE_CKKS_MAX_LEVELS + 1], variance[MAX_NODES], bound = 0;
     const rfhe_ct *at[MAX_NODES];
-    const uint32_t top = a->level;
+    const uint32_t top = v != NULL ? v->level : a->level;
 
     RFHE_TRY(rfhe_check_ct(ev, a, "the operand", err));
     RFHE_TRY(rfhe_check_ct(ev, out, "the output", err));
@@ -467,13 +613,16 @@ rfhe_status rfhe_ct_evaluate(rfhe_ct *out, const rfhe_ct *a, const rfhe_poly_pro
         st = rfhe_fail(err, RFHE_E_ARG, "the operand has three parts; relinearise it first");
         goto done;
     }
-    if (p->info.depth > top) {
-        st = rfhe_fail(err, RFHE_E_DEPTH, "the polynomial needs %u levels, the ciphertext has %u left", p->info.depth,
-                       top);
+    if (v == NULL && p->vectors > 0) {
+        st = rfhe_fail(err, RFHE_E_ARG, "the program has vectors for constants; bind them first");
         goto done;
     }
-    scale[0] = a->scale;
-    for (uint32_t k = 0; k < p->info.depth; k++) { scale[k + 1] = scale[k] * scale[k] / (double)c->m[top - k].q; }
+    if (p->info.depth > top || a->level < top) {
+        st = rfhe_fail(err, RFHE_E_DEPTH, "the polynomial needs %u levels%s, the ciphertext has %u left",
+                       a->level < top ? top : p->info.depth, a->level < top ? " with the vectors bound to it" : "", a->level);
+        goto done;
+    }
+    rfhe_poly_scales(scale, p, c, top, a->scale);
     for (uint32_t i = 1; i < p->count; i++) {
         const node *e = &p->node[i];
         const uint32_t level = top - e->depth + (e->rescale ? 1 : 0);
@@ -491,56 +640,98 @@ rfhe_status rfhe_ct_evaluate(rfhe_ct *out, const rfhe_ct *a, const rfhe_poly_pro
     RFHE_TRY(rfhe_evaluator_pool(ev, p->info.registers, top, err));
     RFHE_TRY(rfhe_ct_reserve(out, top - p->info.depth, 2, err));
 
-    for (int s = 0; s < SAMPLES; s++) { sample[s][0] = a->bound * (2.0 * s / (SAMPLES - 1) - 1); }
     at[0] = a;
-    bound[0] = a->bound;
-    error[0] = a->error;
+    variance[0] = a->error * a->error;
+    uint32_t first = 0; /* number of this node's first constant */
     for (uint32_t i = 1; i < p->count; i++) {
         const node *e = &p->node[i];
         rfhe_ct *const r = i + 1 == p->count ? out : ev->pool[e->slot];
         const uint32_t level = top - e->depth + (e->rescale ? 1 : 0);
         const double q = e->rescale ? (double)c->m[level].q : 1.0, pre = scale[e->depth] * q;
-        /* Constants of 2^100 and more (wide primes) are added after rescaling instead. */
+        const rfhe_pt *const *const pt = v != NULL ? (const rfhe_pt *const *)v->pt + first : NULL;
+        /* Constants of 2^100 and more (wide primes), and vectors, are added after rescaling instead. */
+        const rfhe_pt *const y = pt != NULL ? pt[e->terms] : NULL;
         const bool late = fabs(e->y * pre) >= 0x1p100;
         rfhe_combine f = {.level = level, .products = e->products, .terms = e->terms, .y = late ? 0 : e->y * pre};
-        double v = 0;
+        double own = 0; /* variance that this node adds */
         for (uint16_t j = 0; j < e->products; j++) {
             f.a[j] = at[e->a[j]];
             f.b[j] = at[e->b[j]];
             f.f[j] = e->f[j];
-            const double ea = error[e->a[j]] * bound[e->b[j]], eb = error[e->b[j]] * bound[e->a[j]];
-            v += e->f[j] * (double)e->f[j] * (e->a[j] == e->b[j] ? 4 * ea * ea : ea * ea + eb * eb);
         }
         for (uint16_t j = 0; j < e->terms; j++) {
             f.t[j] = at[e->t[j]];
+            if (pt != NULL && pt[j] != NULL) {
+                f.w[j] = pt[j]->data;
+                continue;
+            }
             f.x[j] = e->x[j] * pre / scale[p->node[e->t[j]].depth];
-            v += pow(e->x[j] * error[e->t[j]], 2);
         }
         rfhe_combine_run(ev, r, &f, relin[level], e->rescale);
         if (late) {
-            uint64_t y[RFHE_CKKS_MAX_LEVELS];
-            rfhe_const_residues(c, y, e->y * scale[e->depth], r->level);
+            uint64_t residue[RFHE_CKKS_MAX_LEVELS];
+            rfhe_const_residues(c, residue, e->y * scale[e->depth], r->level);
             for (uint32_t l = 0; l <= r->level; l++) {
-                c->k->add_const(rfhe_ct_limb(r, 0, l), rfhe_ct_limb(r, 0, l), y[l], c->n, &c->m[l]);
+                c->k->add_const(rfhe_ct_limb(r, 0, l), rfhe_ct_limb(r, 0, l), residue[l], c->n, &c->m[l]);
             }
         }
-        for (uint16_t j = 0; j < e->posts; j++) {
-            add_multiple(c, r, at[e->p[j]], (int64_t)e->px[j]);
-            v += pow(e->px[j] * error[e->p[j]], 2);
+        if (y != NULL) {
+#pragma omp parallel for schedule(static) if (c->n >= RFHE_PARALLEL_FROM)
+            for (uint32_t l = 0; l <= r->level; l++) {
+                c->k->add(rfhe_ct_limb(r, 0, l), rfhe_ct_limb(r, 0, l), y->data + l * c->n, c->n, &c->m[l]);
+            }
+            own += y->error * y->error;
         }
+        for (uint16_t j = 0; j < e->posts; j++) { add_multiple(c, r, at[e->p[j]], (int64_t)e->px[j]); }
         at[i] = r;
-        if (e->products > 0) { v += pow(rfhe_noise_slot(c, rfhe_noise_key_switch(c, relin[level], level), pre), 2); }
-        if (e->rescale) { v += pow(rfhe_noise_slot(c, rfhe_noise_rounding(c), scale[e->depth]), 2); }
-        error[i] = sqrt(v);
-        bound[i] = 0;
-        for (int s = 0; s < SAMPLES; s++) {
-            sample[s][i] = node_value(e, sample[s]);
-            bound[i] = fmax(bound[i], fabs(sample[s][i]));
-        }
+        if (e->products > 0) { own += pow(rfhe_noise_slot(c, rfhe_noise_key_switch(c, relin[level], level), pre), 2); }
+        if (e->rescale) { own += pow(rfhe_noise_slot(c, rfhe_noise_rounding(c), scale[e->depth]), 2); }
+        variance[i] = own;
+        if (v != NULL) { first += e->terms + 1U; }
     }
+    const double carried = carried_variance(&bound, p, v, samples, variance);
     out->scale = scale[p->info.depth] / p->out_scale;
-    out->bound = bound[p->count - 1] * p->out_scale;
-    out->error = error[p->count - 1] * p->out_scale;
+    out->bound = bound * p->out_scale;
+    out->error = sqrt(carried) * p->out_scale;
 done:
     return st;
+}
+
+/* Numbers spread evenly over [-bound, bound]. */
+static rfhe_samples spread_evenly(double bound)
+{
+    rfhe_samples even = {.count = UNIFORM_SAMPLES};
+
+    for (uint32_t s = 0; s < even.count; s++) {
+        even.x[s] = bound * (2.0 * s / (even.count - 1) - 1);
+        even.weight[s] = 1.0 / even.count;
+    }
+    return even;
+}
+
+rfhe_status rfhe_ct_evaluate(rfhe_ct *out, const rfhe_ct *a, const rfhe_poly_program *p, rfhe_evaluator *ev,
+                             rfhe_error *err)
+{
+    const rfhe_samples even = spread_evenly(a->bound);
+
+    return evaluate(out, a, p, NULL, &even, ev, err);
+}
+
+rfhe_status rfhe_evaluate_samples(rfhe_ct *out, const rfhe_ct *a, const rfhe_poly_program *p,
+                                  const rfhe_samples *samples, rfhe_evaluator *ev, rfhe_error *err)
+{
+    return evaluate(out, a, p, NULL, samples, ev, err);
+}
+
+rfhe_status rfhe_ct_evaluate_vectors(rfhe_ct *out, const rfhe_ct *a, const rfhe_poly_vectors *v, rfhe_evaluator *ev,
+                                     rfhe_error *err)
+{
+    const rfhe_samples even = spread_evenly(a->bound);
+    const rfhe_status st = rfhe_check_same_scale(a->scale, v->scale, err);
+
+    if (st != RFHE_OK) { return st; }
+    if (!rfhe_ckks_same(v->c, ev->c)) {
+        return rfhe_fail(err, RFHE_E_ARG, "the vectors belong to other parameters than the evaluator");
+    }
+    return evaluate(out, a, v->p, v, &even, ev, err);
 }

@@ -1,8 +1,8 @@
 /* Refresh: from an exhausted ciphertext to one with levels, SlotsToCoeffs first. ckks.h has the interface, dft.h the maps
  * between slots and coefficients, reduction.h the polynomial that removes multiples of q_0.
  *
- * Scales. Levels are named from the top: T .. T-g+1 are spent by CoeffsToSlots, the next d by the reduction, which ends
- * at raise_level r. A program of products sets its scales itself, D_(k+1) = D_k^2 / q (poly.c), so the scale D_d at which
+ * Scales. Levels are named from the top: T .. T-g+2 are spent by CoeffsToSlots, whose first factor spends none
+ * (linear.c, "Raised"), the next d by the reduction, which ends at raise_level r. A program of products sets its scales itself, D_(k+1) = D_k^2 / q (poly.c), so the scale D_d at which
  * it ends is reached by choosing the scale D_0 at which it starts: backwards, D_k = sqrt(D_(k+1) q). What it ends with is
  * sin(2 pi u), u = x scale_0 / q_0; calling that x multiplies the scale by 2 pi scale_0 / q_0 without touching a residue.
  * So D_d = nominal scale at r, divided by 2 pi scale_0 / q_0: nothing is corrected anywhere, no level is lost to it.
@@ -12,18 +12,30 @@
  * the real part (z + conj z) / 2; a quarter is subtracted; then x in [-1, 1] enters the Chebyshev series.
  *
  * Sparse packing (slots < N/2): after raising, the integers fill all coefficients while the message lives in every
- * gap-th; log2(gap) automorphisms sum the rest away (a trace), and the gain divides by gap.
+ * gap-th. Summing over the rotations by multiples of `slots` (a trace) removes the rest, and the gain divides by gap. The
+ * trace commutes with the factors: as much of it as pays is merged into the first factor, whose rotations are cheap (its
+ * diagonals, on 2^t times as many slots, then are neighbours still); the rest comes last, at the lowest level.
+ *
+ * One key for all giant steps. Factors but the first have diagonals at -w .. w; with M' = M R^a (R a rotation by one)
+ * they lie at 0 .. 2w, as Horner's scheme wants them, and R^-a moves to the right through the factors before it, whose
+ * diagonals it rotates: M3 M2 M1 = M3' M2'' M1'' R^-(a2 + a3). What is left is one rotation of the input, at level 0
+ * before raising, where it costs next to nothing.
+ *
+ * Layers are dealt to the factors by the estimate of linear.c.
  *
  * Sources: Chen, Han 2018; Bossuat, Mouchet, Troncoso-Pastoriza, Hubaux 2021 (structure), Bossuat, Troncoso-Pastoriza,
- * Hubaux 2022 (encapsulation); the order SlotsToCoeffs first: Bae, Cheon, Kim, Stehle 2024 and OpenFHE 1.5. */
+ * Hubaux 2022 (encapsulation); [CCLW25] (first factor); the order SlotsToCoeffs first: Bae, Cheon, Kim, Stehle 2024 and OpenFHE 1.5. */
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
 
 #include "base/mem.h"
+#include "ckks/arith.h"
 #include "ckks/dft.h"
 #include "ckks/internal.h"
+#include "ckks/linear.h"
 #include "ckks/reduction.h"
+#include "ckks/refresh_parts.h"
 #include "ckks/security.h"
 
 static const double two_pi = 6.28318530717958647692;
@@ -33,57 +45,119 @@ struct rfhe_refresh {
     rfhe_refresh_options opt; /* as chosen */
     size_t slots;
     uint32_t log2_slots, log2_gap, out_level; /* raise_level */
+    uint32_t merged;                          /* log2 of the part of the trace that the first factor does */
+    int64_t turn;                             /* rotation of the input of ModRaise */
+    uint8_t layers[RFHE_REFRESH_MAX_FACTORS]; /* of the way to coefficients, by factor */
     rfhe_reduction reduction;
     rfhe_poly_program *program;
     double first_scale; /* D_0 */
     rfhe_linear_map *to_coeffs[RFHE_REFRESH_MAX_FACTORS], *to_slots[RFHE_REFRESH_MAX_FACTORS];
 };
 
-/* Cuts log2_slots layers into `factors` pieces as evenly as possible. The factor with the longest butterflies is half as
- * large as the others (2^k instead of 2^(k+1) - 1 diagonals), so it takes a spare layer first. */
-static void cut_layers(uint8_t *layers, uint32_t factors, uint32_t log2_slots, bool longest_first)
+typedef struct plan {
+    uint8_t layers[RFHE_REFRESH_MAX_FACTORS];
+    uint32_t merged;
+    double cost;
+} plan;
+
+/* Tries every way to deal `left` layers to the factors from `f` on. Factor f of `factors` on the way to slots works at
+ * `level` - (f > 0 ? f - 1 : 0), on the way to coefficients at `level` - f. */
+static void deal_layers(plan *best, plan *now, const rfhe_refresh *r, bool to_slots, uint32_t f, uint32_t factors,
+                        uint32_t left, uint32_t level)
 {
-    for (uint32_t f = 0; f < factors; f++) {
-        const uint32_t place = longest_first ? f : factors - 1 - f;
-        layers[place] = (uint8_t)(log2_slots / factors + (f < log2_slots % factors ? 1 : 0));
+    const uint32_t done = r->log2_slots - left, others = factors - f - 1;
+    const double before = now->cost;
+
+    if (f == factors) {
+        if (now->cost < best->cost) { *best = *now; }
+        return;
+    }
+    for (uint32_t l = others == 0 ? left : 1; l + others <= left; l++) {
+        const bool longest = to_slots ? f == 0 : others == 0;
+        const size_t count = longest ? (size_t)1 << l : ((size_t)2 << l) - 1;
+        const uint32_t period = to_slots ? r->log2_slots - done : done + l;
+        now->layers[f] = (uint8_t)l;
+        if (to_slots && f == 0) {
+            for (uint32_t t = 0; t <= r->log2_gap && l + t <= 12; t++) {
+                const uint32_t low = level - (factors - 1);
+                now->merged = t;
+                now->cost = rfhe_linear_estimate(r->c, count << t, period, level, true, r->opt.lean) +
+                            (r->log2_gap - t) * rfhe_linear_estimate(r->c, 2, 0, low, false, r->opt.lean);
+                deal_layers(best, now, r, to_slots, 1, factors, left - l, level);
+            }
+        } else {
+            now->cost = before + rfhe_linear_estimate(r->c, count, period, to_slots ? level + 1 - f : level - f, false,
+                                                      r->opt.lean);
+            deal_layers(best, now, r, to_slots, f + 1, factors, left - l, level);
+        }
+        now->cost = before;
     }
 }
 
 /* The factors of one direction as linear maps from `level` down; scale[i] goes in, scale[i + 1] comes out. */
-static rfhe_status make_maps(rfhe_linear_map **map, const rfhe_refresh *r, uint32_t factors, uint32_t level,
-                             const double *scale, bool inverse, double gain, rfhe_error *err)
+static rfhe_status make_maps(rfhe_linear_map **map, rfhe_refresh *r, uint32_t factors, uint32_t level,
+                             const double *scale, bool to_slots, double gain, rfhe_error *err)
 {
     rfhe_status st = RFHE_OK;
-    uint8_t layers[RFHE_REFRESH_MAX_FACTORS] = {0};
+    plan best = {.cost = INFINITY}, now = {.cost = 0};
     rfhe_dft_factor dft[RFHE_REFRESH_MAX_FACTORS] = {{0}};
     rfhe_diagonal *diagonal = NULL;
+    double *value = NULL;
+    size_t turn = 0; /* rotations still to be moved to the right */
 
-    cut_layers(layers, factors, r->log2_slots, inverse);
-    st = rfhe_dft_factors_new(dft, layers, factors, r->log2_slots, inverse, pow(gain, 1.0 / factors));
+    deal_layers(&best, &now, r, to_slots, 0, factors, r->log2_slots, level);
+    st = rfhe_dft_factors_new(dft, best.layers, factors, r->log2_slots, to_slots, pow(gain, 1.0 / factors));
     if (st != RFHE_OK) {
         st = rfhe_fail(err, st, "%" PRIu32 " factors for %zu slots cannot be made", factors, r->slots);
         goto done;
     }
-    for (uint32_t f = 0; f < factors; f++) {
-        const rfhe_linear_options opt = {.in_scale = scale[f], .out_scale = scale[f + 1]};
+    for (uint32_t f = factors; f-- > 0;) {
+        const bool is_first = to_slots && f == 0;
+        const uint32_t copies = is_first ? 1U << best.merged : 1;
+        const size_t n = r->slots, wide = n * copies, d_count = dft[f].count;
+        const rfhe_linear_options opt = {.in_scale = scale[f], .out_scale = scale[f + 1], .lean = r->opt.lean};
+        /* Offsets ascend: 0, s, .. w, n - w, .. n - s. */
+        const size_t shift = to_slots && !is_first ? dft[f].offset[d_count / 2] : 0;
         rfhe_free(diagonal);
-        diagonal = rfhe_alloc(dft[f].count, sizeof *diagonal);
-        if (diagonal == NULL) {
+        rfhe_free(value);
+        diagonal = rfhe_alloc(d_count * copies, sizeof *diagonal);
+        value = rfhe_alloc(2 * d_count * wide, sizeof *value);
+        if (diagonal == NULL || value == NULL) {
             st = rfhe_fail(err, RFHE_E_NOMEM, "no memory for the maps of a refresh");
             goto done;
         }
-        for (size_t d = 0; d < dft[f].count; d++) {
-            diagonal[d] = (rfhe_diagonal){.index = dft[f].offset[d],
-                                          .re = dft[f].re + d * r->slots,
-                                          .im = dft[f].im + d * r->slots};
+        for (size_t d = 0; d < d_count; d++) {
+            double *const re = value + 2 * d * wide, *const im = re + wide;
+            for (size_t i = 0; i < wide; i++) {
+                const size_t from = (i + n - turn % n) % n;
+                re[i] = dft[f].re[d * n + from];
+                im[i] = dft[f].im[d * n + from];
+            }
+            for (size_t k = 0; k < copies; k++) {
+                diagonal[d * copies + k] = (rfhe_diagonal){
+                    .index = (int64_t)((dft[f].offset[d] + shift) % n + k * n), .re = re, .im = im};
+            }
         }
-        RFHE_TRY(rfhe_linear_map_new(&map[f], r->c, r->slots, diagonal, dft[f].count, level - f, &opt, err));
+        turn += shift;
+        if (is_first) {
+            RFHE_TRY(rfhe_linear_map_raised_new(&map[0], r->c, wide, diagonal, d_count * copies, &opt, err));
+        } else {
+            RFHE_TRY(rfhe_linear_map_new(&map[f], r->c, n, diagonal, d_count, to_slots ? level + 1 - f : level - f, &opt,
+                                         err));
+        }
         rfhe_dft_factor_clear(&dft[f]);
+    }
+    if (to_slots) {
+        r->merged = best.merged;
+        r->turn = -(int64_t)turn;
+    } else {
+        memcpy(r->layers, best.layers, sizeof r->layers);
     }
 
 done:
     for (uint32_t f = 0; f < factors; f++) { rfhe_dft_factor_clear(&dft[f]); }
     rfhe_free(diagonal);
+    rfhe_free(value);
     return st;
 }
 
@@ -142,12 +216,12 @@ rfhe_status rfhe_refresh_new(rfhe_refresh **out, const rfhe_ckks *c, const rfhe_
                                    err));
     RFHE_TRY(make_program(r, err));
     const uint32_t d = rfhe_poly_program_info(r->program).depth, g = r->opt.to_slots_factors;
-    if (top < d + g + r->opt.to_coeffs_factors) {
+    if (top < d + g - 1 + r->opt.to_coeffs_factors) {
         st = rfhe_fail(err, RFHE_E_DEPTH, "a refresh needs %u levels for the way to slots, %u for the reduction and %u for "
-                       "the way to coefficients; the chain has %u", g, d, r->opt.to_coeffs_factors, top);
+                       "the way to coefficients; the chain has %u", g - 1, d, r->opt.to_coeffs_factors, top);
         goto done;
     }
-    r->out_level = top - d - g;
+    r->out_level = top - d - (g - 1);
     if (r->opt.to_coeffs_level == 0) { r->opt.to_coeffs_level = r->out_level; }
     if (r->opt.to_coeffs_level < r->opt.to_coeffs_factors || r->opt.to_coeffs_level > r->out_level) {
         st = rfhe_fail(err, RFHE_E_DEPTH, "the way to coefficients cannot start at level %u: it takes %u levels and a "
@@ -200,7 +274,7 @@ rfhe_refresh_info rfhe_refresh_get_info(const rfhe_refresh *r)
                            .k = r->reduction.k,
                            .log2_failure = r->reduction.log2_failure,
                            .log2_encapsulation = r->c->log2_prime[0] + r->c->log2_prime[r->c->n_q],
-                           .rotations = 1 + r->log2_gap,
+                           .rotations = 1U + (r->turn != 0 ? 1U : 0U) + r->log2_gap - r->merged,
                            .products = p.relinearisations * halves};
 
     for (uint32_t f = 0; f < RFHE_REFRESH_MAX_FACTORS; f++) {
@@ -219,20 +293,20 @@ rfhe_refresh_info rfhe_refresh_get_info(const rfhe_refresh *r)
 rfhe_status rfhe_refresh_keys(const rfhe_refresh *r, rfhe_key_list *list, rfhe_error *err)
 {
     const rfhe_ckks *c = r->c;
-    const uint32_t top = c->n_q - 1;
+    const uint32_t low = c->n_q - r->opt.to_slots_factors; /* after the way to slots */
     rfhe_status st = RFHE_OK;
 
     RFHE_TRY(rfhe_key_list_add(list, RFHE_ELEMENT_ENCAPSULATE, 0, 1, err));
-    RFHE_TRY(rfhe_key_list_add(list, RFHE_ELEMENT_RELEASE, top, 0, err));
-    for (uint32_t b = 0; b < r->log2_gap; b++) {
-        RFHE_TRY(rfhe_key_list_add(list, rfhe_element_rotate(c, (int64_t)(r->slots << b)), top, 0, err));
+    if (r->turn != 0) { RFHE_TRY(rfhe_key_list_add(list, rfhe_element_rotate(c, r->turn), 0, 1, err)); }
+    for (uint32_t b = r->merged; b < r->log2_gap; b++) {
+        RFHE_TRY(rfhe_key_list_add(list, rfhe_element_rotate(c, (int64_t)(r->slots << b)), low, 0, err));
     }
     for (uint32_t f = 0; f < RFHE_REFRESH_MAX_FACTORS; f++) {
         if (r->to_slots[f] != NULL) { RFHE_TRY(rfhe_linear_map_keys(r->to_slots[f], list, err)); }
         if (r->to_coeffs[f] != NULL) { RFHE_TRY(rfhe_linear_map_keys(r->to_coeffs[f], list, err)); }
     }
-    RFHE_TRY(rfhe_key_list_add(list, rfhe_element_conjugate(c), top - r->opt.to_slots_factors, 0, err));
-    RFHE_TRY(rfhe_poly_program_keys(r->program, c, top - r->opt.to_slots_factors, list, err));
+    RFHE_TRY(rfhe_key_list_add(list, rfhe_element_conjugate(c), low, 0, err));
+    RFHE_TRY(rfhe_poly_program_keys(r->program, c, low, list, err));
 
 done:
     return st;
@@ -253,33 +327,99 @@ rfhe_status rfhe_ct_to_coeffs(rfhe_ct *out, const rfhe_ct *a, const rfhe_refresh
 
     RFHE_TRY(check_refresh(r, ev, err));
     RFHE_TRY(rfhe_ct_linear(out, a, r->to_coeffs[0], ev, err));
-    for (uint32_t f = 1; f < r->opt.to_coeffs_factors; f++) {
-        RFHE_TRY(rfhe_ct_linear(out, out, r->to_coeffs[f], ev, err));
-    }
+    RFHE_TRY(rfhe_refresh_finish_to_coeffs(out, r, ev, err));
 
 done:
     return st;
 }
 
-/* out0 + out1 s_to = in0 + in1 s_from at `level`, with the key of `element`. */
-static rfhe_status switch_secret(rfhe_evaluator *ev, uint32_t element, uint32_t level, uint32_t special, rfhe_ct *ct,
-                                 double *variance, rfhe_error *err)
+rfhe_status rfhe_refresh_finish_to_coeffs(rfhe_ct *ct, const rfhe_refresh *r, rfhe_evaluator *ev, rfhe_error *err)
+{
+    rfhe_status st = RFHE_OK;
+
+    for (uint32_t f = 1; st == RFHE_OK && f < r->opt.to_coeffs_factors; f++) {
+        st = rfhe_ct_linear(ct, ct, r->to_coeffs[f], ev, err);
+    }
+    return st;
+}
+
+rfhe_status rfhe_refresh_masked_map(rfhe_linear_map **out, const rfhe_refresh *r, const double *re, const double *im,
+                                    rfhe_error *err)
+{
+    const size_t n = r->slots;
+    const uint32_t factors = r->opt.to_coeffs_factors, level = r->opt.to_coeffs_level;
+    const double *const scale = r->c->scale;
+    const rfhe_linear_options opt = {.in_scale = scale[level], .out_scale = factors == 1 ? scale[0] : scale[level - 1],
+                                     .lean = r->opt.lean};
+    rfhe_dft_factor dft = {0};
+    rfhe_diagonal *diagonal = NULL;
+    rfhe_status st = RFHE_OK;
+
+    if (rfhe_dft_factor_new(&dft, r->layers, factors, 0, r->log2_slots, false, 1) != RFHE_OK ||
+        (diagonal = rfhe_alloc(dft.count, sizeof *diagonal)) == NULL) {
+        st = rfhe_fail(err, RFHE_E_NOMEM, "no memory for a way to coefficients");
+        goto done;
+    }
+    for (size_t d = 0; d < dft.count; d++) {
+        double *const x = dft.re + d * n, *const y = dft.im + d * n;
+        for (size_t i = 0; i < n; i++) { /* row i reads slot i + offset */
+            const size_t j = (i + dft.offset[d]) & (n - 1);
+            const double wx = re != NULL ? re[j] : 0, wy = im != NULL ? im[j] : 0, t = x[i];
+            x[i] = t * wx - y[i] * wy;
+            y[i] = t * wy + y[i] * wx;
+        }
+        diagonal[d] = (rfhe_diagonal){.index = dft.offset[d], .re = x, .im = y};
+    }
+    RFHE_TRY(rfhe_linear_map_new(out, r->c, n, diagonal, dft.count, level, &opt, err));
+
+done:
+    rfhe_dft_factor_clear(&dft);
+    rfhe_free(diagonal);
+    return st;
+}
+
+const rfhe_ckks *rfhe_refresh_params(const rfhe_refresh *r)
+{
+    return r->c;
+}
+
+rfhe_status rfhe_ct_to_coeffs_halves(rfhe_ct *out, const rfhe_ct *low, const rfhe_ct *high, const rfhe_refresh *r,
+                                     rfhe_evaluator *ev, rfhe_error *err)
+{
+    rfhe_status st = RFHE_OK;
+
+    RFHE_TRY(check_refresh(r, ev, err));
+    RFHE_TRY(rfhe_evaluator_spare(ev, 0, r->opt.to_coeffs_level, err));
+    rfhe_ct *const both = ev->spare[0];
+    RFHE_TRY(rfhe_check_ct(ev, high, "the upper half", err));
+    const uint32_t level = high->level < r->opt.to_coeffs_level ? high->level : r->opt.to_coeffs_level;
+    RFHE_TRY(rfhe_ct_drop(both, high, level, ev, err));
+    RFHE_TRY(rfhe_ct_mul_monomial(both, both, (uint32_t)(r->c->n / 2), ev, err)); /* times i */
+    RFHE_TRY(rfhe_ct_add(both, both, low, ev, err));
+    RFHE_TRY(rfhe_ct_to_coeffs(out, both, r, ev, err));
+
+done:
+    return st;
+}
+
+/* From the dense secret to the sparse one, at level 0. */
+static rfhe_status encapsulate(rfhe_evaluator *ev, rfhe_ct *ct, double *variance, rfhe_error *err)
 {
     const rfhe_ckks *c = ev->c;
     const rfhe_key *key = NULL;
-    const rfhe_status st = rfhe_key_need(&key, ev, element, level, special, err);
+    const rfhe_status st = rfhe_key_need(&key, ev, RFHE_ELEMENT_ENCAPSULATE, 0, 1, err);
 
     if (st != RFHE_OK) { return st; }
-    const rfhe_gadget *g = &c->gadget[key->special - 1];
-    rfhe_decompose(ev, g, rfhe_ct_limb(ct, 1, 0), level, false, NULL, NULL);
-    rfhe_inner_product(ev, key, level, false, ev->acc[0], ev->acc[1], NULL, NULL);
+    const rfhe_gadget *g = &c->gadget[0];
+    rfhe_decompose(ev, g, rfhe_ct_limb(ct, 1, 0), 0, false, NULL, NULL);
+    rfhe_inner_product(ev, key, 0, false, ev->acc[0], ev->acc[1], NULL, NULL);
     rfhe_mod_down(ev, &(rfhe_mod_down_args){.g = g,
-                                            .level = level,
+                                            .level = 0,
                                             .halves = 2,
                                             .acc = {ev->acc[0], ev->acc[1]},
                                             .out = {rfhe_ct_limb(ct, 0, 0), rfhe_ct_limb(ct, 1, 0)},
                                             .add = {rfhe_ct_limb(ct, 0, 0), NULL}});
-    *variance = rfhe_noise_key_switch(c, key, level);
+    *variance = rfhe_noise_key_switch(c, key, 0);
     return RFHE_OK;
 }
 
@@ -311,7 +451,7 @@ rfhe_status rfhe_refresh_mod_raise(rfhe_ct *out, const rfhe_ct *a, const rfhe_re
     const uint32_t top = c->n_q - 1;
     const double ratio = c->scale[0] / (double)c->m[0].q;
     rfhe_status st = RFHE_OK;
-    double bottom = 0, released = 0;
+    double bottom = 0;
 
     RFHE_TRY(check_refresh(r, ev, err));
     RFHE_TRY(rfhe_check_ct(ev, a, "the operand", err));
@@ -323,14 +463,14 @@ rfhe_status rfhe_refresh_mod_raise(rfhe_ct *out, const rfhe_ct *a, const rfhe_re
     }
     RFHE_TRY(rfhe_ct_reserve(out, top, 2, err)); /* room first: the rest cannot fail for memory */
     RFHE_TRY(rfhe_ct_drop(out, a, 0, ev, err));
+    if (r->turn != 0) { RFHE_TRY(rfhe_ct_rotate(out, out, r->turn, ev, err)); }
     const double error = out->error, bound = out->bound;
-    RFHE_TRY(switch_secret(ev, RFHE_ELEMENT_ENCAPSULATE, 0, 1, out, &bottom, err));
+    RFHE_TRY(encapsulate(ev, out, &bottom, err));
     out->level = top;
     lift(ev, out, top);
-    RFHE_TRY(switch_secret(ev, RFHE_ELEMENT_RELEASE, top, 0, out, &released, err));
     out->has_seed = false;
     out->scale = (double)c->m[0].q;
-    out->error = hypot(error * ratio, rfhe_noise_slot(c, bottom + released, out->scale));
+    out->error = hypot(error * ratio, rfhe_noise_slot(c, bottom, out->scale));
     /* Slots of the raised polynomial: sums of N coefficients of u + I, whose variance is (h + 1) / 12. */
     out->bound = bound * ratio + 6 * sqrt((double)c->n * (RFHE_SPARSE_WEIGHT + 1) / 12.0);
 
@@ -343,18 +483,18 @@ rfhe_status rfhe_refresh_to_slots(rfhe_ct *real, rfhe_ct *imag, const rfhe_ct *a
 {
     const rfhe_ckks *c = r->c;
     rfhe_status st = RFHE_OK;
-    rfhe_ct *conjugate = NULL;
     const double quarter = -0.25 / (r->reduction.k + 0.25);
 
     RFHE_TRY(check_refresh(r, ev, err));
-    RFHE_TRY(rfhe_ct_new(&conjugate, c, c->n_q - 1, err));
-    RFHE_TRY(rfhe_ct_copy(real, a, err));
-    for (uint32_t b = 0; b < r->log2_gap; b++) { /* the trace to the sparse sub-ring */
+    RFHE_TRY(rfhe_evaluator_spare(ev, 2, c->n_q - r->opt.to_slots_factors, err));
+    rfhe_ct *const conjugate = ev->spare[2];
+    RFHE_TRY(rfhe_ct_linear(real, a, r->to_slots[0], ev, err));
+    for (uint32_t f = 1; f < r->opt.to_slots_factors; f++) {
+        RFHE_TRY(rfhe_ct_linear(real, real, r->to_slots[f], ev, err));
+    }
+    for (uint32_t b = r->merged; b < r->log2_gap; b++) { /* the rest of the trace to the sparse sub-ring */
         RFHE_TRY(rfhe_ct_rotate(conjugate, real, (int64_t)(r->slots << b), ev, err));
         RFHE_TRY(rfhe_ct_add(real, real, conjugate, ev, err));
-    }
-    for (uint32_t f = 0; f < r->opt.to_slots_factors; f++) {
-        RFHE_TRY(rfhe_ct_linear(real, real, r->to_slots[f], ev, err));
     }
     RFHE_TRY(rfhe_ct_conjugate(conjugate, real, ev, err));
     if (imag != NULL) { /* (z - conj z) / i: times -i = X^(3N/2) */
@@ -368,8 +508,25 @@ rfhe_status rfhe_refresh_to_slots(rfhe_ct *real, rfhe_ct *imag, const rfhe_ct *a
     rfhe_ct_set_bound(real, 1);
 
 done:
-    rfhe_ct_free(conjugate);
     return st;
+}
+
+/* What enters the reduction: x = (u + I - 1/4) / (k + 1/4) at u = 0, I the rounded sum of RFHE_SPARSE_WEIGHT + 1 uniform
+ * terms, nearly normal. */
+static rfhe_samples integers(const rfhe_refresh *r)
+{
+    const int32_t k = (int32_t)(r->reduction.k < RFHE_MAX_SAMPLES / 2 ? r->reduction.k : RFHE_MAX_SAMPLES / 2 - 1);
+    const double variance = (RFHE_SPARSE_WEIGHT + 1) / 12.0;
+    rfhe_samples s = {.count = 2 * (uint32_t)k + 1};
+    double sum = 0;
+
+    for (int32_t i = -k; i <= k; i++) {
+        s.x[i + k] = (i - 0.25) / (r->reduction.k + 0.25);
+        s.weight[i + k] = exp(-(double)i * i / (2 * variance));
+        sum += s.weight[i + k];
+    }
+    for (uint32_t i = 0; i < s.count; i++) { s.weight[i] /= sum; }
+    return s;
 }
 
 rfhe_status rfhe_refresh_reduce(rfhe_ct *out, const rfhe_ct *a, const rfhe_refresh *r, rfhe_evaluator *ev,
@@ -378,16 +535,40 @@ rfhe_status rfhe_refresh_reduce(rfhe_ct *out, const rfhe_ct *a, const rfhe_refre
     const rfhe_ckks *c = r->c;
     const double ratio = c->scale[0] / (double)c->m[0].q, u = r->opt.bound * ratio;
     rfhe_status st = RFHE_OK;
+    const rfhe_samples at = integers(r);
 
     RFHE_TRY(check_refresh(r, ev, err));
-    RFHE_TRY(rfhe_ct_evaluate(out, a, r->program, ev, err));
+    RFHE_TRY(rfhe_evaluate_samples(out, a, r->program, &at, ev, err));
     RFHE_TRY(rfhe_ct_set_scale(out, out->scale * two_pi * ratio, err));
     RFHE_TRY(rfhe_check_same_scale(out->scale, c->scale[r->out_level], err));
     out->scale = c->scale[r->out_level]; /* equal but for the last bits of square roots */
-    /* The series' error and the sine's cubic term, in the unit of the numbers. */
-    const double idea = two_pi * two_pi * u * u * u / 6;
+    /* The series' error and the sine's cubic term, in the unit of the numbers: its root mean square for numbers spread
+     * evenly over [-bound, bound], where u^6 has the mean 1/7 of its largest value. */
+    const double idea = two_pi * two_pi * u * u * u / 6 / sqrt(7);
     out->error = hypot(out->error, hypot(r->reduction.error, idea) / ratio);
     rfhe_ct_set_bound(out, r->opt.bound);
+
+done:
+    return st;
+}
+
+rfhe_status rfhe_ct_raise_halves(rfhe_ct *low, rfhe_ct *high, const rfhe_ct *a, const rfhe_refresh *r,
+                                 rfhe_evaluator *ev, rfhe_error *err)
+{
+    const uint32_t top = r->c->n_q - 1;
+    rfhe_status st = RFHE_OK;
+
+    RFHE_TRY(check_refresh(r, ev, err));
+    RFHE_TRY(rfhe_evaluator_spare(ev, 0, top, err));
+    if (high != NULL) { RFHE_TRY(rfhe_evaluator_spare(ev, 1, top, err)); }
+    rfhe_ct *const real = ev->spare[0], *const imag = high != NULL ? ev->spare[1] : NULL;
+    RFHE_TRY(rfhe_refresh_mod_raise(real, a, r, ev, err));
+    RFHE_TRY(rfhe_refresh_to_slots(real, imag, real, r, ev, err));
+    if (high != NULL) { /* its room first, so that nothing is left half done */
+        RFHE_TRY(rfhe_check_ct(ev, low, "the output", err));
+        RFHE_TRY(rfhe_refresh_reduce(high, imag, r, ev, err));
+    }
+    RFHE_TRY(rfhe_refresh_reduce(low, real, r, ev, err));
 
 done:
     return st;
@@ -397,25 +578,24 @@ rfhe_status rfhe_ct_raise(rfhe_ct *out, const rfhe_ct *a, const rfhe_refresh *r,
                           rfhe_error *err)
 {
     const rfhe_ckks *c = r->c;
-    const uint32_t top = c->n_q - 1;
     rfhe_status st = RFHE_OK;
-    rfhe_ct *raised = NULL, *imag = NULL;
 
+    if (!r->opt.complex_slots) { return rfhe_ct_raise_halves(out, NULL, a, r, ev, err); }
     RFHE_TRY(check_refresh(r, ev, err));
-    RFHE_TRY(rfhe_ct_new(&raised, c, top, err));
-    if (r->opt.complex_slots) { RFHE_TRY(rfhe_ct_new(&imag, c, top, err)); }
-    RFHE_TRY(rfhe_refresh_mod_raise(raised, a, r, ev, err));
-    RFHE_TRY(rfhe_refresh_to_slots(raised, imag, raised, r, ev, err));
-    RFHE_TRY(rfhe_refresh_reduce(out, raised, r, ev, err));
-    if (imag != NULL) {
-        RFHE_TRY(rfhe_refresh_reduce(imag, imag, r, ev, err));
-        RFHE_TRY(rfhe_ct_mul_monomial(imag, imag, (uint32_t)(c->n / 2), ev, err));
-        RFHE_TRY(rfhe_ct_add(out, out, imag, ev, err));
-        rfhe_ct_set_bound(out, r->opt.bound);
-    }
+    RFHE_TRY(rfhe_check_ct(ev, out, "the output", err));
+    RFHE_TRY(rfhe_evaluator_spare(ev, 0, c->n_q - 1, err));
+    rfhe_ct *const real = ev->spare[0];
+    rfhe_ct *imag = NULL;
+    RFHE_TRY(rfhe_evaluator_spare(ev, 1, c->n_q - 1, err));
+    imag = ev->spare[1];
+    RFHE_TRY(rfhe_refresh_mod_raise(real, a, r, ev, err));
+    RFHE_TRY(rfhe_refresh_to_slots(real, imag, real, r, ev, err));
+    RFHE_TRY(rfhe_refresh_reduce(real, real, r, ev, err));
+    RFHE_TRY(rfhe_refresh_reduce(imag, imag, r, ev, err));
+    RFHE_TRY(rfhe_ct_mul_monomial(imag, imag, (uint32_t)(c->n / 2), ev, err));
+    RFHE_TRY(rfhe_ct_add(out, real, imag, ev, err));
+    rfhe_ct_set_bound(out, r->opt.bound);
 
 done:
-    rfhe_ct_free(raised);
-    rfhe_ct_free(imag);
     return st;
 }

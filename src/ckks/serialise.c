@@ -442,7 +442,7 @@ static rfhe_status read_key(rfhe_key *key, const rfhe_ckks *c, const uint8_t *b,
     if (rfhe_check_want(c, &want, &ignored) != RFHE_OK || want.special == 0) {
         return bad(err, "an evaluation key with impossible numbers");
     }
-    const uint32_t digits = rfhe_gadget_digits(&c->gadget[want.special - 1], want.level);
+    const uint32_t digits = rfhe_key_digits(c, want.element, want.level, want.special);
     if (rfhe_load_le32(b + 12) != digits || length != key_bytes(c, want.level, want.special, digits)) {
         return bad(err, "an evaluation key whose residues do not fit its level");
     }

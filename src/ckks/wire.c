@@ -108,7 +108,8 @@ void rfhe_wire_drop(rfhe_wire_writer *w)
 static const char *kind_name(unsigned kind)
 {
     static const char *const names[] = {"nothing known", "parameters", "a secret key", "a public key",
-                                        "evaluation keys", "a ciphertext"};
+                                        "evaluation keys", "a ciphertext", "a request", "a reply",
+                                        "a binding of keys"};
 
     return names[kind < sizeof names / sizeof *names ? kind : 0];
 }

@@ -12,14 +12,18 @@ typedef enum rfhe_wire_kind {
     RFHE_WIRE_SECRET_KEY = 2,
     RFHE_WIRE_PUBLIC_KEY = 3,
     RFHE_WIRE_EVAL_KEYS = 4,
-    RFHE_WIRE_CIPHERTEXT = 5
+    RFHE_WIRE_CIPHERTEXT = 5,
+    RFHE_WIRE_REQUEST = 6, /* of infer/message.h, as the next two */
+    RFHE_WIRE_REPLY = 7,
+    RFHE_WIRE_BINDING = 8
 } rfhe_wire_kind;
 
 typedef enum rfhe_wire_tag {
     RFHE_TAG_FIELDS = 1, /* fixed-size numbers of the object, see each writer */
     RFHE_TAG_LIMBS = 2,  /* packed residues                                   */
     RFHE_TAG_KEY = 3,    /* one evaluation key                                */
-    RFHE_TAG_SECRET = 4  /* ternary coefficients, two bits each               */
+    RFHE_TAG_SECRET = 4, /* ternary coefficients, two bits each               */
+    RFHE_TAG_CIPHERTEXT = 5 /* a whole container of kind ciphertext              */
 } rfhe_wire_tag;
 
 /* Writing: announce the sections with their sizes, then give their bytes in order. To memory (`file` NULL) or to a

@@ -2,6 +2,7 @@
 #include "base/mem.h"
 #include "base/random.h"
 #include "cli/bench.h"
+#include "cli/bench_coefficients.h"
 #include "rfhe/ckks.h"
 
 typedef struct point {
@@ -197,6 +198,8 @@ static rfhe_status run(rfhe_bench *b, const rfhe_args *args, rfhe_error *err)
     const uint32_t log2_n = (uint32_t)rfhe_args_uint(args, "log2-n", 0);
     const uint32_t limbs = (uint32_t)rfhe_args_uint(args, "limbs", 0);
 
+    const rfhe_status coefficients = rfhe_bench_coefficients(b, log2_n, limbs, err);
+    if (coefficients != RFHE_OK) { return coefficients; }
     if (log2_n != 0 && limbs != 0) {
         const point p = {log2_n, limbs, 50, 40};
         for (size_t i = 0; i < 2; i++) {
@@ -214,7 +217,7 @@ static rfhe_status run(rfhe_bench *b, const rfhe_args *args, rfhe_error *err)
 
 const rfhe_bench_suite rfhe_bench_suite_ckks = {
     .name = "ckks",
-    .summary = "encoding, encryption and arithmetic on ciphertexts",
+    .summary = "encoding, encryption and arithmetic on ciphertexts; convolution and packing of coefficients",
     .run = run,
     .options = "log2-n|limbs",
 };

@@ -130,10 +130,10 @@ static rfhe_status write_settings(ablation *a)
                                         "replacement", "training",    "dtype", "test-data",    "test-split", "mean", "std"};
     static const char *const numbers[] = {"margin",  "sigmas", "tail",    "lr",      "coefficient-rate", "weight-decay",
                                           "penalty", "ramp",   "distill", "temperature", "clip",         "ema",
-                                          "val-fraction", "penalty-from"};
+                                          "val-fraction", "penalty-from", "penalty-growth", "release", "open", "headroom", "group-rate"};
     static const char *const counts[] = {"calibrate", "epochs", "batch", "recalibrate", "group-epochs",
-                                         "passes",    "limit",  "resize", "crop"};
-    static const char *const flags[] = {"no-clamp", "faults"};
+                                         "group-images", "passes", "limit",  "resize", "crop"};
+    static const char *const flags[] = {"faults"};
     rfhe_text *t = &a->settings;
 
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {

@@ -78,10 +78,13 @@ static void read_training(job *j)
     o->checkpoint = j->checkpoint;
     o->seed = j->cli->seed;
     o->progress = &j->cli->progress;
-    j->oneshot.penalty = rfhe_args_float(a, "penalty", 0.5);
-    j->oneshot.range = rfhe_args_float(a, "penalty-from", 1);
+    j->oneshot.penalty = rfhe_args_float(a, "penalty", 1);
+    j->oneshot.growth = rfhe_args_float(a, "penalty-growth", 10);
+    j->oneshot.range = rfhe_args_float(a, "penalty-from", 0.9);
     j->oneshot.ramp_epochs = rfhe_args_float(a, "ramp", 0.1 * (double)o->epochs);
-    j->oneshot.no_clamp = rfhe_args_has(a, "no-clamp");
+    j->oneshot.release = rfhe_args_float(a, "release", 1);
+    j->oneshot.open = rfhe_args_float(a, "open", 1.5);
+    j->headroom = rfhe_args_float(a, "headroom", 1.05);
 }
 
 static void read_published(job *j)
@@ -96,6 +99,9 @@ static void read_published(job *j)
         .dynamic = j->dynamic,
         .faults = rfhe_args_has(a, "faults"),
         .epochs_per_group = rfhe_args_uint(a, "group-epochs", 20),
+        .epoch_images = rfhe_args_uint(a, "group-images", 0),
+        .coef_rate = 1e-4 * rfhe_args_float(a, "group-rate", 1),
+        .block_rate = 1e-5 * rfhe_args_float(a, "group-rate", 1),
         .max_passes = rfhe_args_uint(a, "passes", 0),
         .compute = j->compute,
         .checkpoint = j->checkpoint,
@@ -259,9 +265,16 @@ done:
     return st;
 }
 
-static rfhe_status train(job *j, rfhe_error *err)
+static rfhe_status overflow(job *j, rfhe_overflow **rows, uint64_t *beyond, rfhe_error *err)
+{
+    return rfhe_method_overflow(rows, &j->n_overflow, beyond, j->net, &judges(j)->source, RFHE_COMPUTE_F32,
+                                &j->cli->progress, err);
+}
+
+static rfhe_status train(job *j, bool quick, rfhe_error *err)
 {
     rfhe_status st = RFHE_OK;
+    rfhe_profile seen = {0};
     rfhe_train_options *o = &j->oneshot.train;
 
     rfhe_text_clear(&j->identity);
@@ -271,8 +284,9 @@ static rfhe_status train(job *j, rfhe_error *err)
     rfhe_text_printf(&j->identity, "margin=%.17g\nsigmas=%.17g\nper layer=%d,%d\ntail=%.17g\ntuning=%d\n",
                      j->replace.margin, j->replace.sigmas, j->replace.per_layer, j->replace.layer_range,
                      j->replace.tail, (int)j->replace.tuning);
-    rfhe_text_printf(&j->identity, "penalty=%.17g\npenalty from=%.17g\nramp=%.17g\nno clamp=%d\n", j->oneshot.penalty,
-                     j->oneshot.range, j->oneshot.ramp_epochs, j->oneshot.no_clamp);
+    rfhe_text_printf(&j->identity, "penalty=%.17g\npenalty growth=%.17g\npenalty from=%.17g\nramp=%.17g\nrelease=%.17g, %.17g\n",
+                     j->oneshot.penalty, j->oneshot.growth, j->oneshot.range, j->oneshot.ramp_epochs,
+                     j->oneshot.release, j->oneshot.open);
     rfhe_text_printf(&j->identity, "recipe=%s\nseed=%" PRIu64 "\n", j->recipe, j->cli->seed);
     RFHE_TRY(rfhe_text_status(&j->identity));
     if (j->published) { return run_published(j, err); }
@@ -282,15 +296,26 @@ static rfhe_status train(job *j, rfhe_error *err)
     RFHE_TRY(rfhe_method_oneshot(&j->trained, &j->penalty, j->net, j->teacher, &j->fit.source,
                                  j->select.set != NULL ? &j->select.source : NULL, &j->oneshot, err));
     j->image_passes += j->trained.images;
+    if (j->headroom > 0) {
+        if (!quick) { RFHE_TRY(overflow(j, &j->overflow_trained, &j->beyond_trained, err)); }
+        rfhe_error refused = {0};
+        st = rfhe_profile_collect(&seen, j->net, &j->calibrate.source, 0, RFHE_COMPUTE_F32, &j->cli->progress, &refused);
+        if (st == RFHE_E_NUMERIC) { /* an image diverges: no range is wide enough */
+            rfhe_cli_note(j->cli, "ranges stay as trained: %s", refused.text);
+            st = RFHE_OK;
+            goto done;
+        }
+        if (st != RFHE_OK) {
+            st = rfhe_fail(err, st, "%s", refused.text);
+            goto done;
+        }
+        j->image_passes += seen.images;
+        RFHE_TRY(rfhe_method_widen(j->net, &seen, j->headroom, &j->widened, err));
+    }
 
 done:
+    rfhe_profile_clear(&seen);
     return st;
-}
-
-static rfhe_status overflow(job *j, rfhe_overflow **rows, uint64_t *beyond, rfhe_error *err)
-{
-    return rfhe_method_overflow(rows, &j->n_overflow, beyond, j->net, &judges(j)->source, RFHE_COMPUTE_F32,
-                                &j->cli->progress, err);
 }
 
 rfhe_status rfhe_replace_prepare(rfhe_replace_job *j, bool wants_training, rfhe_error *err)
@@ -347,7 +372,7 @@ rfhe_status rfhe_replace_once(rfhe_replace_job *j, bool quick, rfhe_error *err)
             j->net = NULL;
             RFHE_TRY(rfhe_graph_clone(&j->net, j->base));
         }
-        RFHE_TRY(train(j, err));
+        RFHE_TRY(train(j, quick, err));
         RFHE_TRY(measure(j, &j->after, j->net, err));
         if (j->dynamic) {
             j->dynamic = false;
@@ -369,11 +394,13 @@ void rfhe_replace_forget(rfhe_replace_job *j)
     rfhe_free(j->groups.rows);
     rfhe_free(j->report.row);
     rfhe_free(j->overflow_tuned);
+    rfhe_free(j->overflow_trained);
     rfhe_free(j->overflow_after);
     rfhe_graph_free(j->net);
     j->groups = (rfhe_pa_result){0};
     j->report = (rfhe_replace_report){0};
-    j->overflow_tuned = j->overflow_after = NULL;
+    j->overflow_tuned = j->overflow_trained = j->overflow_after = NULL;
+    j->widened = 0;
     j->net = NULL;
     j->n_overflow = 0;
     j->tuned = j->after = j->fixed = (rfhe_loss_sums){0};
@@ -450,6 +477,11 @@ static void write_layers(const job *j, rfhe_json *w)
             rfhe_json_number(w, "overflow_before", (double)j->overflow_tuned[i].beyond / n);
             rfhe_json_number(w, "overflow_worst_before", j->overflow_tuned[i].worst);
         }
+        if (i < j->n_overflow && j->overflow_trained != NULL) {
+            const double n = (double)j->overflow_trained[i].images;
+            rfhe_json_number(w, "overflow_trained", (double)j->overflow_trained[i].beyond / n);
+            rfhe_json_number(w, "overflow_worst_trained", j->overflow_trained[i].worst);
+        }
         if (i < j->n_overflow && j->overflow_after != NULL) {
             const double n = (double)j->overflow_after[i].images;
             rfhe_json_number(w, "overflow_after", (double)j->overflow_after[i].beyond / n);
@@ -492,6 +524,12 @@ static void write_json(const job *j)
             rfhe_json_integer(&w, "stored_epoch", (int64_t)j->trained.stored_epoch);
             rfhe_json_number(&w, "images_per_second", j->trained.images_per_second);
             rfhe_json_number(&w, "penalty", j->penalty);
+            rfhe_json_number(&w, "headroom", j->headroom);
+            rfhe_json_integer(&w, "ranges_widened", (int64_t)j->widened);
+            if (j->overflow_trained != NULL) {
+                rfhe_json_number(&w, "images_beyond_trained_range",
+                                 (double)j->beyond_trained / (double)j->after.images);
+            }
         }
         rfhe_json_number(&w, "images_beyond_range", (double)j->beyond_after / (double)j->after.images);
     }

@@ -71,12 +71,20 @@ static bool spec_is(const rfhe_dataset *d, const char *kind)
     return strncmp(spec, kind, n) == 0 && (spec[n] == ':' || spec[n] == '\0');
 }
 
+static const char *find_meta(const rfhe_network_needs *n, const char *key)
+{
+    for (uint32_t i = 0; i < n->n_metas; i++) {
+        if (strcmp(n->metas[i].key, key) == 0) { return n->metas[i].value; }
+    }
+    return NULL;
+}
+
 /* One of mean and std: option, metadata, default. */
-static rfhe_status triple(float out[3], const char *option, const char *key, const rfhe_graph *g,
+static rfhe_status triple(float out[3], const char *option, const char *key, const rfhe_network_needs *g,
                           const rfhe_args *args, const char *otherwise, rfhe_error *err)
 {
-    const char *given = rfhe_args_text(args, option, NULL);
-    const char *meta = rfhe_graph_meta(g, key);
+    const char *given = args != NULL ? rfhe_args_text(args, option, NULL) : NULL;
+    const char *meta = find_meta(g, key);
 
     if (given != NULL && !parse_triple(out, given)) {
         return rfhe_fail(err, RFHE_E_ARG, "--%s wants one or three numbers, not '%s'", option, given);
@@ -91,10 +99,10 @@ static rfhe_status triple(float out[3], const char *option, const char *key, con
 
 /* One of resize and crop; false when neither option nor metadata says anything. */
 static rfhe_status length(uint32_t *out, bool *found, const char *option, const char *key,
-                          const rfhe_graph *g, const rfhe_args *args, rfhe_error *err)
+                          const rfhe_network_needs *g, const rfhe_args *args, rfhe_error *err)
 {
-    const char *meta = rfhe_graph_meta(g, key);
-    uint64_t v = rfhe_args_uint(args, option, UINT64_MAX);
+    const char *meta = find_meta(g, key);
+    uint64_t v = args != NULL ? rfhe_args_uint(args, option, UINT64_MAX) : UINT64_MAX;
     char *end = NULL;
 
     *found = true;
@@ -119,17 +127,25 @@ static rfhe_status length(uint32_t *out, bool *found, const char *option, const 
 rfhe_status rfhe_network_transform(rfhe_transform *out, const rfhe_graph *g, const rfhe_dataset *d,
                                    const rfhe_args *args, rfhe_error *err)
 {
+    rfhe_network_needs n = {.metas = g->metas, .n_metas = g->n_metas};
+
+    rfhe_network_input(g, &n.channels, &n.height, &n.width);
+    return rfhe_network_transform_for(out, &n, d, args, err);
+}
+
+rfhe_status rfhe_network_transform_for(rfhe_transform *out, const rfhe_network_needs *g, const rfhe_dataset *d,
+                                       const rfhe_args *args, rfhe_error *err)
+{
     rfhe_transform t = {0};
     rfhe_status st = RFHE_OK;
-    int64_t channels = 0, height = 0, width = 0;
+    const int64_t channels = g->channels, height = g->height, width = g->width;
     uint32_t crop = 0;
     bool has_resize = false, has_crop = false;
     const char *mean = "0.485,0.456,0.406", *std = "0.229,0.224,0.225";
-    const bool photos = rfhe_dataset_width(d) == 0;
+    const bool photos = d == NULL || rfhe_dataset_width(d) == 0;
 
-    if (spec_is(d, "fashion-mnist")) { mean = "0.2860", std = "0.3530"; }
-    if (spec_is(d, "mnist")) { mean = "0.1307", std = "0.3081"; }
-    rfhe_network_input(g, &channels, &height, &width);
+    if (d != NULL && spec_is(d, "fashion-mnist")) { mean = "0.2860", std = "0.3530"; }
+    if (d != NULL && spec_is(d, "mnist")) { mean = "0.1307", std = "0.3081"; }
     if (channels != 1 && channels != 3) {
         return rfhe_fail(err, RFHE_E_UNSUPPORTED, "the model wants images of %lld channels, not 1 or 3",
                          (long long)channels);

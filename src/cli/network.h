@@ -47,6 +47,15 @@ void rfhe_network_input(const rfhe_graph *g, int64_t *channels, int64_t *height,
 RFHE_MUST_USE rfhe_status rfhe_network_transform(rfhe_transform *out, const rfhe_graph *g,
                                                  const rfhe_dataset *d, const rfhe_args *args,
                                                  rfhe_error *err);
+/* The same for whoever has no graph: metadata and the size of the input. `d` may be NULL (image files: as photos), `args`
+ * too (no options). */
+typedef struct rfhe_network_needs {
+    const rfhe_meta *metas;
+    uint32_t n_metas;
+    int64_t channels, height, width;
+} rfhe_network_needs;
+RFHE_MUST_USE rfhe_status rfhe_network_transform_for(rfhe_transform *out, const rfhe_network_needs *n,
+                                                     const rfhe_dataset *d, const rfhe_args *args, rfhe_error *err);
 /* Writes the transform into the metadata of `g`, so that the file says how to feed it. */
 RFHE_MUST_USE rfhe_status rfhe_network_set_metadata(rfhe_graph *g, const rfhe_transform *t,
                                                     const rfhe_dataset *d);

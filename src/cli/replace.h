@@ -24,16 +24,23 @@
     {"lr", 0, RFHE_OPT_FLOAT, "RATE", NULL, "highest rate (default: sgd 0.03, adamw 0.001)"}, \
     {"coefficient-rate", 0, RFHE_OPT_FLOAT, "F", NULL, "times the rate for coefficients, 0 = fixed (default: 0.1)"}, \
     {"weight-decay", 0, RFHE_OPT_FLOAT, "F", NULL, "of kernels and matrices (default: sgd 0.0005, adamw 0.02)"}, \
-    {"penalty", 0, RFHE_OPT_FLOAT, "W", NULL, "weight of the range penalty (default: 0.5)"}, \
-    {"penalty-from", 0, RFHE_OPT_FLOAT, "F", NULL, "share of the range where it begins (default: 1)"}, \
+    {"penalty", 0, RFHE_OPT_FLOAT, "W", NULL, "weight of the range penalty at its strongest (default: 1)"}, \
+    {"penalty-growth", 0, RFHE_OPT_FLOAT, "F", NULL, "by which it grows over half the run (default: 10)"}, \
+    {"penalty-from", 0, RFHE_OPT_FLOAT, "F", NULL, "share of the range where it begins (default: 0.9)"}, \
     {"ramp", 0, RFHE_OPT_FLOAT, "EPOCHS", NULL, "from ReLU to the polynomial over so many (default: a tenth)"}, \
-    {"no-clamp", 0, RFHE_OPT_FLAG, NULL, NULL, "let training see values beyond the range"}, \
+    {"release", 0, RFHE_OPT_FLOAT, "F", NULL, \
+     "share of the run in which values are clamped to their range, 1 = always (default: 1)"}, \
+    {"open", 0, RFHE_OPT_FLOAT, "F", NULL, "then the clamp opens to this multiple of the range (default: 1.5)"}, \
+    {"headroom", 0, RFHE_OPT_FLOAT, "F", NULL, \
+     "state ranges of at least F times what training images reach, 0 = as trained (default: 1.05)"}, \
     {"distill", 0, RFHE_OPT_FLOAT, "W", NULL, "weight of the ReLU network against the labels (default: 0.9)"}, \
     {"temperature", 0, RFHE_OPT_FLOAT, "T", NULL, "of that comparison (default: 2)"}, \
     {"clip", 0, RFHE_OPT_FLOAT, "NORM", NULL, "limit of the gradient's norm (default: 1)"}, \
     {"ema", 0, RFHE_OPT_FLOAT, "DECAY", NULL, "store an average of the weights (default: none)"}, \
     {"recalibrate", 0, RFHE_OPT_UINT, "N", NULL, "estimate BN statistics of an average from N batches (default: 50)"}, \
     {"group-epochs", 0, RFHE_OPT_UINT, "N", NULL, "published recipes: epochs of a group (default: 20)"}, \
+    {"group-images", 0, RFHE_OPT_UINT, "N", NULL, "published recipes: images of an epoch (default: all)"}, \
+    {"group-rate", 0, RFHE_OPT_FLOAT, "F", NULL, "published recipes: times their rates (default: 1)"}, \
     {"passes", 0, RFHE_OPT_UINT, "N", NULL, "published recipes: images shown in training at most (default: no limit)"}, \
     {"replacement", 0, RFHE_OPT_CHOICE, "HOW", "direct|progressive", \
      "published recipes: all activations at once, or one after the other (default: by recipe)"}, \
@@ -68,10 +75,11 @@ typedef struct rfhe_replace_job {
     rfhe_pa_result groups;
     rfhe_text identity;
     rfhe_loss_sums before, tuned, after, fixed; /* fixed: dynamic training, static scale */
-    rfhe_overflow *overflow_tuned, *overflow_after;
+    rfhe_overflow *overflow_tuned, *overflow_trained, *overflow_after; /* after: with the stated ranges */
     size_t n_overflow;
-    uint64_t beyond_tuned, beyond_after, image_passes;
-    double penalty, seconds;
+    uint64_t beyond_tuned, beyond_trained, beyond_after, image_passes;
+    double penalty, seconds, headroom;
+    size_t widened; /* ranges that training images left and that were stated anew */
     uint32_t pools, depth;
 } rfhe_replace_job;
 

@@ -131,17 +131,22 @@ RFHE_MUST_USE rfhe_status rfhe_method_depth(uint32_t *out, const rfhe_graph *g, 
 /* ---- the one-shot recipe ---- */
 
 typedef struct rfhe_oneshot_options {
-    rfhe_train_options
-        train; /* everything but teacher, control, hooks; loss.distill is used as it is         */
-    double
-        penalty; /* weight of the range penalty                                                   */
-    double
-        range; /* the penalty begins at this share of the range; 0 = 1                          */
-    double
-        ramp_epochs; /* ReLU -> PAF over so many epochs                                               */
-    bool
-        no_clamp; /* lets training see values beyond the range as evaluation does                   */
+    rfhe_train_options train; /* everything but teacher, control, hooks; loss.distill is used as it is */
+    double penalty;           /* weight of the range penalty (see rfhe_paf_control) at its strongest   */
+    double growth;            /* it begins weaker by this factor and grows over half the run; 0 = 10   */
+    double range;             /* the penalty begins at this share of the range; 0 = 0.9                */
+    double ramp_epochs;       /* ReLU -> PAF over so many epochs                                       */
+    double release;           /* values are clamped to their range in this share of the run; then the
+                               * clamp opens over another 0.3 of it; 0 = 1 = it never opens            */
+    double open;              /* to this multiple of the range; 0 = 1.5                                */
 } rfhe_oneshot_options;
+
+/* What the recipe asks of its activations at step 0, 1, ... of `steps`; a pure function. */
+typedef struct rfhe_oneshot_state {
+    double alpha, clamp, penalty; /* as in rfhe_paf_control */
+} rfhe_oneshot_state;
+rfhe_oneshot_state rfhe_method_oneshot_at(const rfhe_oneshot_options *opt, uint64_t step, uint64_t steps,
+                                          uint64_t steps_per_epoch);
 
 /* Trains `g`, whose activations are PAFs already, towards `teacher`. On return its nodes listen to no control.
  * *penalty (may be NULL): the mean range penalty of the last steps, without its weight. */
@@ -150,6 +155,11 @@ RFHE_MUST_USE rfhe_status rfhe_method_oneshot(rfhe_train_result *out, double *pe
                                               const rfhe_batch_source *fit,
                                               const rfhe_batch_source *select,
                                               const rfhe_oneshot_options *opt, rfhe_error *err);
+/* Widens every range that is narrower than margin times what `profile` saw reach it, to at most twice what it was (what
+ * goes further has diverged, and no range helps). The functions of x stay what they are, up to rounding; only the stated ranges grow, so that what runs the network encrypted can rely on them.
+ * *widened (may be NULL): how many. */
+RFHE_MUST_USE rfhe_status rfhe_method_widen(rfhe_graph *g, const rfhe_profile *profile, double margin,
+                                            size_t *widened, rfhe_error *err);
 /* Replaces the running statistics of every BN by averages over `batches` batches of `src`, weights unchanged. */
 RFHE_MUST_USE rfhe_status rfhe_method_recalibrate(rfhe_graph *g, const rfhe_batch_source *src,
                                                   uint64_t batches, rfhe_compute compute,

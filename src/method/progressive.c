@@ -118,6 +118,11 @@ static bool choose(const machine *m, rfhe_param *p, uint32_t n, rfhe_pa_mode mod
 
 /* ---- one group ---- */
 
+static uint64_t epoch_images(const machine *m)
+{
+    return m->opt->epoch_images > 0 ? m->opt->epoch_images : m->fit->images;
+}
+
 static rfhe_status accuracy(const machine *m, double *out, rfhe_exec *judge, rfhe_error *err)
 {
     rfhe_loss_sums sums = {0};
@@ -129,7 +134,7 @@ static rfhe_status accuracy(const machine *m, double *out, rfhe_exec *judge, rfh
 
 static rfhe_status accuracy_of(const machine *m, double *out, const rfhe_graph *g, rfhe_error *err)
 {
-    const rfhe_exec_options o = {.batch = m->select->batch};
+    const rfhe_exec_options o = {.batch = m->select->batch, .compute = m->opt->compute};
     rfhe_exec *e = NULL;
     rfhe_status st = rfhe_exec_new(&e, g, &o, err);
 
@@ -182,7 +187,7 @@ static rfhe_status group_open(group *w, const machine *m, rfhe_error *err)
 {
     const rfhe_exec_options training = {
         .batch = m->fit->batch, .training = true, .frozen_bn = true, .compute = m->opt->compute};
-    const rfhe_exec_options judging = {.batch = m->select->batch};
+    const rfhe_exec_options judging = {.batch = m->select->batch, .compute = m->opt->compute};
     const rfhe_optim_options o = optimizer(m);
     rfhe_status st = RFHE_OK;
     uint32_t n = 0;
@@ -212,14 +217,14 @@ done:
 static rfhe_status one_epoch(group *w, machine *m, rfhe_error *err)
 {
     static const rfhe_loss_options plain;
-    const uint64_t steps = m->fit->images / m->fit->batch;
+    const uint64_t steps = epoch_images(m) / m->fit->batch, first = m->n.epoch * epoch_images(m);
     const double grad_scale = m->opt->faults ? 1.0 / (double)m->fit->batch : 1.0;
     rfhe_loss_sums sums = {0};
     rfhe_status st = RFHE_OK;
     uint32_t count = 0;
     char note[64];
 
-    RFHE_TRY(m->fit->seek(m->fit->user, m->n.epoch, 0, err));
+    RFHE_TRY(m->fit->seek(m->fit->user, first / m->fit->images, first % m->fit->images, err));
     for (uint64_t s = 0; s < steps && !w->diverged; s++) {
         RFHE_TRY(
             m->fit->next(m->fit->user, rfhe_exec_input(w->net, 0, NULL), w->labels, &count, err));
@@ -238,7 +243,7 @@ static rfhe_status one_epoch(group *w, machine *m, rfhe_error *err)
         (void)snprintf(note, sizeof note, "unit %" PRIu64 "/%" PRIu64 "  loss %.4f", m->n.unit + 1,
                        m->units, sums.loss / (double)sums.images);
         RFHE_TRY(rfhe_progress_report(m->opt->progress, "train", (double)((s + 1) * m->fit->batch),
-                                      (double)m->fit->images, "images", note));
+                                      (double)epoch_images(m), "images", note));
     }
     m->n.epoch++;
 
@@ -270,10 +275,10 @@ static rfhe_status run_group(group *w, machine *m, rfhe_pa_outcome *o, uint64_t 
     RFHE_TRY(rfhe_graph_clone(&w->averaged, m->g));
     memcpy(rfhe_exec_values(w->net, NULL), w->average.values, w->count * sizeof *w->best);
     RFHE_TRY(rfhe_exec_store(w->net, w->averaged, err));
-    RFHE_TRY(rfhe_method_recalibrate(w->averaged, m->fit, m->fit->images / m->fit->batch,
+    RFHE_TRY(rfhe_method_recalibrate(w->averaged, m->fit, epoch_images(m) / m->fit->batch,
                                      m->opt->compute, m->opt->progress, err));
-    m->n.images += m->fit->images;
-    m->n.unit_images += m->fit->images;
+    m->n.images += epoch_images(m);
+    m->n.unit_images += epoch_images(m);
     RFHE_TRY(accuracy_of(m, &o->average, w->averaged, err));
 
 done:
@@ -416,7 +421,7 @@ static uint64_t next_epochs(const machine *m)
     const uint64_t left = m->opt->max_passes > used ? m->opt->max_passes - used : 0;
     const uint64_t share = left / (m->units - m->n.unit);
     const uint64_t mine =
-        share > m->n.unit_images ? (share - m->n.unit_images) / m->fit->images : 0;
+        share > m->n.unit_images ? (share - m->n.unit_images) / epoch_images(m) : 0;
     /* One pass goes to the statistics of the average. */
     return mine < 2 ? 0 : mine - 1 < whole ? mine - 1 : whole;
 }
@@ -507,8 +512,8 @@ static void write_settings(machine *m)
         o->epochs_per_group, o->max_passes, o->coef_rate, o->block_rate, o->coef_decay,
         o->block_decay);
     rfhe_text_printf(
-        s, "compute=%d\nimages=%" PRIu64 " in %" PRIu32 ", %" PRIu64 "\nactivations=%zu\n",
-        (int)o->compute, m->fit->images, m->fit->batch, m->select->images, m->profile->n);
+        s, "epoch images=%" PRIu64 "\ncompute=%d\nimages=%" PRIu64 " in %" PRIu32 ", %" PRIu64 "\nactivations=%zu\n",
+        epoch_images(m), (int)o->compute, m->fit->images, m->fit->batch, m->select->images, m->profile->n);
     if (o->identity != NULL) { rfhe_text_add(s, o->identity); }
 }
 
@@ -527,7 +532,8 @@ rfhe_status rfhe_method_progressive(rfhe_pa_result *out, rfhe_graph *g, const rf
     rfhe_status st = RFHE_OK;
 
     if (profile->n == 0 || (replace->n_forms != 1 && replace->n_forms != profile->n) ||
-        fit->batch == 0 || fit->images == 0 || fit->images % fit->batch != 0 || select == NULL) {
+        fit->batch == 0 || fit->images == 0 || fit->images % fit->batch != 0 ||
+        opt->epoch_images % fit->batch != 0 || opt->epoch_images > fit->images || select == NULL) {
         return rfhe_fail(
             err, RFHE_E_ARG,
             "the published recipes want activations, a form for each, whole batches and "

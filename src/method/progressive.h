@@ -65,10 +65,13 @@ typedef struct rfhe_pa_options {
     uint64_t
         epochs_per_group; /* 0 = 20                                                                 */
     uint64_t
+        epoch_images; /* an epoch shows so many, whole batches, and the next one goes on behind them;
+                         0 = all of `fit`                                                       */
+    uint64_t
         max_passes; /* images shown at most, shared equally among units; 0 = no limit         */
     double coef_rate, block_rate, coef_decay,
         block_decay; /* 0 = 1e-4, 1e-5, 0.01, 0.1                   */
-    rfhe_compute compute;
+    rfhe_compute compute; /* of training and of judging networks by `select`                        */
     const char
         *checkpoint; /* file to continue from and write to after every group; NULL = none      */
     const char

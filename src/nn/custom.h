@@ -9,7 +9,7 @@
 
 #include "nn/graph.h"
 
-enum { RFHE_CUSTOM_BLOCK = 4096 /* floats of a block at most */ };
+enum { RFHE_CUSTOM_BLOCK = 2048 /* floats of a block at most */ };
 
 /* A piece of the tensor, x[outer][channels][inner]; its channel c is channel first + c of the tensor. */
 typedef struct rfhe_custom_block {

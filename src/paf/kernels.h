@@ -39,12 +39,37 @@ typedef void rfhe_paf_forward_fn(void *y, const void *x, size_t n, size_t count,
 typedef void rfhe_paf_backward_fn(void *dx, double *grad, size_t gstride, const void *x, const void *dy,
                                   size_t n, size_t count, size_t stride, const rfhe_paf_kparam *k);
 
+/* What training does beside the polynomial, on `rows` rows of n floats that lie side by side. Value i of a row has its
+ * own limits, at i * step of the arrays (step 1), or all share the first (step 0). Every value is rounded after every
+ * operation, nothing is fused: bit-identical everywhere, but for NaN.
+ *
+ *   clamp   y = x, at least -limit, at most limit                                 y may be x
+ *   blend   y = alpha max(x, 0) + (1 - alpha) y
+ *   edge    dx = 0 where |x| > clamp (NULL: nowhere); then, alpha > 0: += alpha dy where x > 0; then, weight > 0:
+ *           += 2 weight e inverse sign(x) with e = max(0, |x| inverse - 1). dx holds the polynomial's gradient, dy may
+ *           be NULL when alpha is 0. Returns the sum of e e: lane i mod 16 of each row adds its values in float, row
+ *           after row; the 16 lanes are added in order in double. At most RFHE_CUSTOM_BLOCK values a call are expected. */
+typedef struct rfhe_paf_edge {
+    const float *clamp, *inverse;
+    size_t step;
+    float alpha, weight;
+} rfhe_paf_edge;
+
+typedef void rfhe_paf_clamp_fn(float *y, const float *x, size_t rows, size_t n, const float *limit,
+                               size_t step);
+typedef void rfhe_paf_blend_fn(float *y, const float *x, size_t n, float alpha);
+typedef double rfhe_paf_edge_fn(float *dx, const float *x, const float *dy, size_t rows, size_t n,
+                                const rfhe_paf_edge *e);
+
 enum { RFHE_PAF_F32 = 0, RFHE_PAF_F64, RFHE_PAF_F32W, RFHE_PAF_TYPES };
 
 typedef struct rfhe_paf_kernels {
     rfhe_isa isa;
     rfhe_paf_forward_fn *row[RFHE_PAF_TYPES], *lane[RFHE_PAF_TYPES];
     rfhe_paf_backward_fn *row_grad[RFHE_PAF_TYPES], *lane_grad[RFHE_PAF_TYPES];
+    rfhe_paf_clamp_fn *clamp;
+    rfhe_paf_blend_fn *blend;
+    rfhe_paf_edge_fn *edge;
 } rfhe_paf_kernels;
 
 extern const rfhe_paf_kernels rfhe_paf_kernels_portable, rfhe_paf_kernels_avx2,

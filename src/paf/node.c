@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "base/text.h"
+#include "paf/kernels.h"
 #include "paf/layer.h"
 
 #include <jansson.h>
@@ -48,11 +49,13 @@ static void coef_from(rfhe_paf *p, const float *coef)
 typedef struct state {
     rfhe_paf_layer *layer;
     rfhe_paf_control *control;
-    float *scale; /* in force */
+    const rfhe_paf_kernels *kernels;
+    float *scale;           /* in force                                                     */
+    float *clamp, *inverse; /* clamp times scale; 1 / (range times scale)                   */
     size_t sets, n_coef;
-    double count; /* elements of the tensor */
-    float alpha, weight, range;
-    bool training, clamp, was_dynamic;
+    double images;
+    float alpha, weight; /* weight: of the penalty of one image's values in the batch's loss */
+    bool training, clamps, was_dynamic;
 } state;
 
 static void paf_close(void *v)
@@ -61,6 +64,8 @@ static void paf_close(void *v)
 
     rfhe_paf_layer_free(s->layer);
     rfhe_free(s->scale);
+    rfhe_free(s->clamp);
+    rfhe_free(s->inverse);
     rfhe_free(s);
 }
 
@@ -84,7 +89,9 @@ static rfhe_status paf_open(void **out, size_t *n_sums, const rfhe_custom_view *
     p = rfhe_calloc(s->sets, sizeof *p);
     scale = rfhe_alloc(s->sets, sizeof *scale);
     s->scale = rfhe_alloc(s->sets, sizeof *s->scale);
-    if (p == NULL || scale == NULL || s->scale == NULL) {
+    s->clamp = rfhe_alloc(s->sets, sizeof *s->clamp);
+    s->inverse = rfhe_alloc(s->sets, sizeof *s->inverse);
+    if (p == NULL || scale == NULL || s->scale == NULL || s->clamp == NULL || s->inverse == NULL) {
         st = rfhe_fail(err, RFHE_E_NOMEM, "no memory for an activation of %zu channels", channels);
         goto done;
     }
@@ -97,9 +104,9 @@ static rfhe_status paf_open(void **out, size_t *n_sums, const rfhe_custom_view *
                                 (rfhe_paf_layout){.channels = channels, .inner = 1}, RFHE_PAF_FLOAT,
                                 err));
     s->control = v->node->attr.custom.control;
+    s->kernels = rfhe_paf_kernels_for(rfhe_cpu_isa());
     s->training = v->training;
-    s->count = 1;
-    for (uint32_t i = 0; i < v->x->rank; i++) { s->count *= (double)v->x->dim[i]; }
+    s->images = (double)v->x->dim[0];
     *n_sums = (n_coef + 1) * s->sets + 1;
     *out = s;
     s = NULL;
@@ -124,9 +131,8 @@ static void paf_begin(void *v, const float *const *params, bool changed, double 
     const rfhe_paf_control *c = s->control;
 
     s->alpha = s->training && c != NULL ? (float)c->alpha : 0.0F;
-    s->clamp = s->training && c != NULL && c->clamp;
-    s->weight = s->training && c != NULL ? (float)c->penalty : 0.0F;
-    s->range = c != NULL && c->range > 0 ? (float)c->range : 1.0F;
+    s->clamps = s->training && c != NULL && c->clamp > 0;
+    s->weight = s->training && c != NULL ? (float)(c->penalty / s->images) : 0.0F;
     if (c != NULL && c->dynamic) {
         for (size_t i = 0; i < s->sets; i++) { s->scale[i] = reach > 0 ? (float)reach : 1.0F; }
     } else {
@@ -137,113 +143,75 @@ static void paf_begin(void *v, const float *const *params, bool changed, double 
         rfhe_paf_layer_update(s->layer, params[0], s->scale);
     }
     s->was_dynamic = dynamic;
-}
-
-/* Scale of value i of a block: one for all, per lane, or one per run. */
-typedef struct scales {
-    const float *of;
-    size_t modulus;
-} scales;
-
-static scales scales_of(const state *s, const rfhe_custom_block *b)
-{
-    if (s->sets == 1) { return (scales){s->scale, 1}; }
-    return (scales){s->scale + b->first, b->inner == 1 ? b->channels : 1};
-}
-
-static void clamp_to(float *y, const float *x, size_t n, scales w)
-{
-    for (size_t row = 0; row < n; row += w.modulus) {
-        for (size_t i = 0; i < w.modulus; i++) {
-            const float r = w.of[i], v = x[row + i];
-            y[row + i] = v > r ? r : v < -r ? -r : v;
-        }
+    for (size_t i = 0; i < s->sets; i++) {
+        const double range = c != NULL && c->range > 0 ? c->range : 1.0;
+        s->clamp[i] = s->clamps ? (float)(c->clamp * (double)s->scale[i]) : INFINITY;
+        s->inverse[i] = (float)(1.0 / (range * (double)s->scale[i]));
     }
 }
 
-/* The special case of one scale, in a loop of its own that vectorises. */
-static void clamp_all(float *y, const float *x, size_t n, float r)
-{
-    for (size_t i = 0; i < n; i++) { y[i] = x[i] > r ? r : x[i] < -r ? -r : x[i]; }
-}
+/* A block as the kernels for training see it: rows of n values, whose limits begin at `first`, `step` apart. */
+typedef struct rows {
+    size_t rows, n, first, step;
+} rows;
 
-static void clamp_block(const state *s, float *y, const float *x, size_t n,
-                        const rfhe_custom_block *b)
+static rows rows_of(const state *s, const rfhe_custom_block *b)
 {
-    const scales w = scales_of(s, b);
-
-    if (w.modulus == 1) {
-        clamp_all(y, x, n, w.of[0]);
-    } else {
-        clamp_to(y, x, n, w);
-    }
+    if (s->sets > 1 && b->inner == 1) { return (rows){b->outer, b->channels, b->first, 1}; }
+    return (rows){1, b->outer * b->channels * b->inner, s->sets > 1 ? b->first : 0, 0};
 }
 
 static void paf_forward(const void *v, float *x, const rfhe_custom_block *b)
 {
     const state *s = v;
-    const size_t n = b->outer * b->channels * b->inner;
+    const rows r = rows_of(s, b);
+    const size_t n = r.rows * r.n;
+    const float *limit = s->clamp + r.first;
     float y[RFHE_CUSTOM_BLOCK];
 
     if (s->alpha == 0.0F) {
-        if (s->clamp) { clamp_block(s, x, x, n, b); }
+        if (s->clamps) { s->kernels->clamp(x, x, r.rows, r.n, limit, r.step); }
         rfhe_paf_layer_forward_part(s->layer, x, x, b->outer, b->first, b->channels, b->inner);
         return;
     }
-    if (s->clamp) {
-        clamp_block(s, y, x, n, b);
+    if (s->clamps) {
+        s->kernels->clamp(y, x, r.rows, r.n, limit, r.step);
+        rfhe_paf_layer_forward_part(s->layer, y, y, b->outer, b->first, b->channels, b->inner);
     } else {
-        memcpy(y, x, n * sizeof *y);
+        rfhe_paf_layer_forward_part(s->layer, y, x, b->outer, b->first, b->channels, b->inner);
     }
-    rfhe_paf_layer_forward_part(s->layer, y, y, b->outer, b->first, b->channels, b->inner);
-    for (size_t i = 0; i < n; i++) {
-        const float relu = x[i] > 0 ? x[i] : 0.0F;
-        x[i] = s->alpha * relu + (1.0F - s->alpha) * y[i];
-    }
-}
-
-/* Adds the gradient of the penalty to dx; returns the sum of squared excesses. */
-static double penalise(const state *s, float *dx, const float *x, size_t n,
-                       const rfhe_custom_block *b)
-{
-    const scales w = scales_of(s, b);
-    double sum = 0;
-
-    for (size_t row = 0; row < n; row += w.modulus) {
-        for (size_t i = 0; i < w.modulus; i++) {
-            const float v = x[row + i], r = w.of[i] * s->range, a = fabsf(v) / r - 1.0F;
-            if (a <= 0) { continue; }
-            sum += (double)a * (double)a;
-            dx[row + i] +=
-                copysignf((float)(2.0 * (double)s->weight * (double)a / ((double)r * s->count)), v);
-        }
-    }
-    return sum;
+    s->kernels->blend(y, x, n, s->alpha);
+    memcpy(x, y, n * sizeof *y);
 }
 
 static void paf_backward(const void *v, float *dx, double *sums, float *x, const float *dy,
                          const rfhe_custom_block *b)
 {
     const state *s = v;
-    const size_t n = b->outer * b->channels * b->inner;
+    const rows r = rows_of(s, b);
+    const size_t n = r.rows * r.n;
     const float share = 1.0F - s->alpha;
-    float g[RFHE_CUSTOM_BLOCK], seen[RFHE_CUSTOM_BLOCK];
+    const rfhe_paf_edge edge = {.clamp = s->clamps ? s->clamp + r.first : NULL,
+                                .inverse = s->inverse + r.first,
+                                .step = r.step,
+                                .alpha = s->alpha,
+                                .weight = s->weight};
+    float g[RFHE_CUSTOM_BLOCK], inside[RFHE_CUSTOM_BLOCK];
+    const float *seen = x, *dp = dy;
 
-    if (s->clamp) {
-        clamp_block(s, seen, x, n, b);
-    } else {
-        memcpy(seen, x, n * sizeof *seen);
-    }
-    for (size_t i = 0; i < n; i++) { g[i] = share * dy[i]; }
-    rfhe_paf_layer_backward_part(s->layer, dx, sums, seen, g, b->outer, b->first, b->channels,
-                                 b->inner);
-    if (s->clamp) {
-        for (size_t i = 0; i < n; i++) { dx[i] = seen[i] == x[i] ? dx[i] : 0.0F; }
+    if (s->clamps) {
+        s->kernels->clamp(inside, x, r.rows, r.n, s->clamp + r.first, r.step);
+        seen = inside;
     }
     if (s->alpha != 0.0F) {
-        for (size_t i = 0; i < n; i++) { dx[i] += x[i] > 0 ? s->alpha * dy[i] : 0.0F; }
+        for (size_t i = 0; i < n; i++) { g[i] = share * dy[i]; }
+        dp = g;
     }
-    if (s->weight > 0.0F) { sums[(s->n_coef + 1) * s->sets] += penalise(s, dx, x, n, b); }
+    rfhe_paf_layer_backward_part(s->layer, dx, sums, seen, dp, b->outer, b->first, b->channels,
+                                 b->inner);
+    if (s->clamps || s->alpha != 0.0F || s->weight > 0.0F) {
+        sums[(s->n_coef + 1) * s->sets] += s->kernels->edge(dx, x, dy, r.rows, r.n, &edge);
+    }
 }
 
 static void paf_finish(void *v, float *const *dparams, const double *sums)
@@ -258,7 +226,7 @@ static void paf_finish(void *v, float *const *dparams, const double *sums)
         }
     }
     if (s->control != NULL && s->weight > 0.0F) {
-        s->control->penalty_sum += sums[(s->n_coef + 1) * s->sets] / s->count;
+        s->control->penalty_sum += sums[(s->n_coef + 1) * s->sets] / s->images;
         s->control->penalty_runs++;
     }
 }

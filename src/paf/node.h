@@ -15,19 +15,15 @@ extern const rfhe_custom_op rfhe_paf_custom;
 /* What training changes about the PAFs of a network from outside; shared by its nodes, read at every run. Zero state:
  * the plain polynomial. Only executors made for training look at alpha, clamp and penalty. */
 typedef struct rfhe_paf_control {
-    double
-        alpha; /* y = alpha relu(x) + (1 - alpha) paf(x)                                              */
-    bool
-        clamp; /* the polynomial sees x clamped to [-scale, scale]; no gradient passes beyond          */
-    double
-        penalty; /* w: adds w mean(max(0, |x| / (range scale) - 1)^2) of every activation to the loss   */
-    double range; /* 0 = 1 */
-    bool
-        dynamic; /* the scale is the largest |x| of the batch; in evaluation too                         */
-    double
-        penalty_sum; /* out: the means above, without w, added up over activations and steps          */
-    uint64_t
-        penalty_runs; /* out: activations times steps                                                  */
+    double alpha; /* y = alpha relu(x) + (1 - alpha) paf(x)                                           */
+    double clamp; /* c > 0: the polynomial sees x clamped to [-c scale, c scale]; no gradient passes
+                   * beyond; 0 = no clamp                                                             */
+    double penalty; /* w: adds w sum(max(0, |x| / (range scale) - 1)^2) of every activation to the
+                     * loss, summed over the values of an image, mean over images                     */
+    double range;   /* 0 = 1                                                                          */
+    bool dynamic;   /* the scale is the largest |x| of the batch; in evaluation too                   */
+    double penalty_sum;    /* out: the sums above, without w, added up over activations and steps     */
+    uint64_t penalty_runs; /* out: activations times steps                                            */
 } rfhe_paf_control;
 
 static inline bool rfhe_paf_node_is(const rfhe_node *n)

@@ -26,7 +26,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { MAX_R = 33, MAX_KNOWN = 24, NONE = -1 };
+enum { MAX_R = 33, MAX_KNOWN = 24, NONE = -1, ANY = -100 };
 
 typedef struct series { /* sum c[k] T_k(tau), k <= degree */
     int degree;
@@ -48,6 +48,8 @@ typedef struct builder {
     unsigned n_known;
     known k[MAX_KNOWN];
     unsigned depth_left; /* of the search */
+    bool no_square;      /* never r = g^2 + s, which asks for a positive lead */
+    bool ignore_size;    /* constants above 16 are not avoided */
 } builder;
 
 /* ---- emitting steps ---- */
@@ -224,7 +226,7 @@ static unsigned long cost(const builder *b, int reg)
 {
     unsigned long plain = count(b, RFHE_PAF_OP_SCALE);
 
-    for (uint32_t i = 0; i < b->s.n_steps; i++) {
+    for (uint32_t i = 0; i < b->s.n_steps && !b->ignore_size; i++) {
         if (fabs(b->s.step[i].c) > 16) {
             plain += 20;
             break;
@@ -304,7 +306,7 @@ static int try_square(builder *b, const series *r, unsigned target)
     const int m = r->degree, n = m / 2;
     series g = {.degree = n}, s = *r;
 
-    if (m % 2 != 0 || r->c[m] <= 0) { return NONE; }
+    if (b->no_square || m % 2 != 0 || r->c[m] <= 0) { return NONE; }
     g.c[n] = sqrtl(2 * r->c[m]);
     for (int j = 1; j <= n; j++) { /* the coefficient of T_(m-j) fixes g[n-j] */
         series square = {.degree = 0};
@@ -518,6 +520,7 @@ typedef struct job { /* one attempt of the last part, for every free factor wort
     builder *best, *trial;
     unsigned long best_cost;
     int best_reg;
+    int only; /* the one e to try; ANY: all */
 } job;
 
 static void keep(job *j, int reg)
@@ -537,6 +540,7 @@ static void keep(job *j, int reg)
 static void plain_attempts(job *j, const series *r, long double linear, unsigned target)
 {
     for (int e = -2; e <= 5; e++) { /* e = -2: out_scale 1 */
+        if (j->only != ANY && j->only != e) { continue; }
         const long double lead = r->c[r->degree], f = e == -2 ? 1 : lead * ldexpl(1, e);
         series scaled = *r;
         for (int k = 0; k <= r->degree; k++) { scaled.c[k] = r->c[k] / f; }
@@ -555,6 +559,7 @@ static void plain_attempts(job *j, const series *r, long double linear, unsigned
 static void merged_attempts(job *j, const series *r, int y, bool with_half, unsigned target)
 {
     for (int e = -1; e <= 5; e++) { /* e = -1: kappa 1 */
+        if (j->only != ANY && j->only != e) { continue; }
         const long double lead = r->c[r->degree], kappa = e == -1 ? 1 : lead * ldexpl(1, e);
         series scaled = *r;
         for (int k = 0; k <= r->degree; k++) { scaled.c[k] = r->c[k] / kappa; }
@@ -569,12 +574,12 @@ static void merged_attempts(job *j, const series *r, int y, bool with_half, unsi
     }
 }
 
-static rfhe_status schedule(rfhe_paf_schedule *out, const rfhe_paf *p, bool with_half,
+static rfhe_status schedule(rfhe_paf_schedule *out, const rfhe_paf *p, bool with_half, int way,
                             rfhe_error *err)
 {
     rfhe_status st = RFHE_OK;
     builder *b = NULL;
-    job j = {.best_reg = NONE};
+    job j = {.best_reg = NONE, .only = way < 0 ? ANY : way / 2 - 2};
     long double c[MAX_R] = {0};
     series r = {.degree = 0};
     long double linear = 0;
@@ -591,6 +596,8 @@ static rfhe_status schedule(rfhe_paf_schedule *out, const rfhe_paf *p, bool with
         goto done;
     }
     b->depth_left = 24;
+    b->no_square = way >= 0 && way % 2 != 0;
+    b->ignore_size = way >= 0;
     b->y = b->v = NONE;
     (void)emit(b, RFHE_PAF_OP_INPUT, 0, 0, 0, 0);
     if (p->kind == RFHE_PAF_SIGN && p->n_stages > 1) {
@@ -664,6 +671,10 @@ static rfhe_status schedule(rfhe_paf_schedule *out, const rfhe_paf *p, bool with
             plain_attempts(&j, &r, linear, target + more);
         }
     }
+    if (j.best_reg == NONE && way >= 0) {
+        st = rfhe_fail(err, RFHE_E_UNSUPPORTED, "this way of evaluating does not suit the polynomial");
+        goto done;
+    }
     if (j.best_reg == NONE) {
         st = rfhe_fail(err, RFHE_E_NOMEM, "no memory to plan the evaluation of a polynomial");
         goto done;
@@ -679,12 +690,21 @@ done:
 
 rfhe_status rfhe_paf_schedule_relu(rfhe_paf_schedule *out, const rfhe_paf *p, rfhe_error *err)
 {
-    return schedule(out, p, true, err);
+    return schedule(out, p, true, -1, err);
+}
+
+rfhe_status rfhe_paf_schedule_relu_way(rfhe_paf_schedule *out, const rfhe_paf *p, uint32_t way,
+                                       rfhe_error *err)
+{
+    if (way >= RFHE_PAF_WAYS) {
+        return rfhe_fail(err, RFHE_E_ARG, "there is no way %u of evaluating a polynomial", way);
+    }
+    return schedule(out, p, true, (int)way, err);
 }
 
 rfhe_status rfhe_paf_schedule_max(rfhe_paf_schedule *out, const rfhe_paf *p, rfhe_error *err)
 {
-    return schedule(out, p, false, err);
+    return schedule(out, p, false, -1, err);
 }
 
 double rfhe_paf_schedule_run(const rfhe_paf_schedule *s, double u)

@@ -177,6 +177,48 @@ static void inner_products_agree_with_wide_arithmetic(void **state)
     for_all(inner);
 }
 
+static void inner_runs(const rfhe_kernels *k, rfhe_isa isa, const rfhe_modulus *m)
+{
+    enum { MOST = 33, LENGTH = 64 };
+    static const size_t counts[] = {0, 1, 4, 7, 16, 17, MOST};
+    uint64_t(*d)[LENGTH] = malloc(3 * MOST * sizeof *d);
+    const uint64_t *p[3][MOST];
+    uint64_t got0[LENGTH + CANARY], got1[LENGTH + CANARY], want0[LENGTH], want1[LENGTH];
+
+    assert_non_null(d);
+    for (size_t c = 0; c < sizeof counts / sizeof *counts; c++) {
+        for (uint32_t log2_run = 3; log2_run < 8; log2_run++) { /* a run may be longer than the piece */
+            for (size_t j = 0; j < 3 * counts[c]; j++) {
+                p[j % 3][j / 3] = d[j];
+                fill(d[j], LENGTH, m->q);
+                if (c % 2 == 1) {
+                    for (size_t i = 0; i < LENGTH; i++) { d[j][i] = m->q - 1; }
+                }
+            }
+            fill_canary(got0, LENGTH + CANARY);
+            fill_canary(got1, LENGTH + CANARY);
+            for (size_t i = 0; i < LENGTH; i++) {
+                want0[i] = want1[i] = 0;
+                for (size_t j = 0; j < counts[c]; j++) {
+                    const rfhe_u128 x = p[0][j][i >> log2_run];
+                    want0[i] = (uint64_t)((x * p[1][j][i] + want0[i]) % m->q);
+                    want1[i] = (uint64_t)((x * p[2][j][i] + want1[i]) % m->q);
+                }
+            }
+            k->inner_runs(got0, got1, p[0], p[1], p[2], counts[c], LENGTH, log2_run, m);
+            same("inner_runs, first", isa, m->q, LENGTH, got0, want0);
+            same("inner_runs, second", isa, m->q, LENGTH, got1, want1);
+        }
+    }
+    free(d);
+}
+
+static void inner_products_over_runs_agree_with_wide_arithmetic(void **state)
+{
+    (void)state;
+    for_all(inner_runs);
+}
+
 static void converts(const rfhe_kernels *k, rfhe_isa isa, const rfhe_modulus *target)
 {
     static const size_t counts[] = {1, 2, 3, 6, 7, 8, 14, 15, RFHE_CONVERT_MAX};
@@ -461,6 +503,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pointwise_agrees_with_wide_arithmetic),
         cmocka_unit_test(inner_products_agree_with_wide_arithmetic),
+        cmocka_unit_test(inner_products_over_runs_agree_with_wide_arithmetic),
         cmocka_unit_test(conversion_agrees_with_wide_arithmetic),
         cmocka_unit_test(numbers_become_residues),
         cmocka_unit_test(samplers_agree_and_reject_alike),

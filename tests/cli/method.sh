@@ -45,8 +45,9 @@ holds maxima '.activations == 7 and .top1_after > .top1_before - 0.05'
 shot="replace relu.onnx --form even2 $few --epochs 3 --batch 32 --augment none --test-split test"
 # shellcheck disable=SC2086
 works shot $shot -q -o shot.onnx
-holds shot '.recipe == "oneshot" and .relu_depth == 1 and .epochs == 3 and .image_passes == 320 + 3 * 640'
+holds shot '.recipe == "oneshot" and .relu_depth == 1 and .epochs == 3 and .image_passes == 2 * 320 + 3 * 640'
 holds shot '.top1_after > .top1_tuned - 0.02 and .select_top1 > 0.4'
+holds shot '.images_beyond_range <= .images_beyond_trained_range and .images_beyond_range < 0.2'
 # shellcheck disable=SC2086
 "$rfhe" $shot -q -o cut.onnx >out 2>err &
 pid=$!

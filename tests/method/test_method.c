@@ -403,7 +403,7 @@ static rfhe_graph *replaced(const char *form, double sigmas)
 
 static rfhe_oneshot_options recipe(const char *checkpoint)
 {
-    rfhe_oneshot_options o = {.penalty = 0.5, .ramp_epochs = 1};
+    rfhe_oneshot_options o = {.penalty = 0.01, .ramp_epochs = 1};
 
     o.train.epochs = 3;
     o.train.rate = 0.02;
@@ -451,6 +451,67 @@ static void oneshot_recovers_and_continues_to_the_same_bits(void **state)
     rfhe_graph_free(broken);
 }
 
+static void the_schedule_fades_grows_and_opens(void **state)
+{
+    const rfhe_oneshot_options o = {.penalty = 2, .growth = 16, .ramp_epochs = 2, .release = 0.5, .open = 3};
+    const rfhe_oneshot_options always = {.penalty = 2, .release = 1}, usual = {.penalty = 2};
+    rfhe_oneshot_state last = {.alpha = 1, .clamp = 1};
+
+    (void)state;
+    for (uint64_t step = 0; step < 1000; step++) { /* ten epochs of 100 steps */
+        const rfhe_oneshot_state s = rfhe_method_oneshot_at(&o, step, 1000, 100);
+        assert_true(s.alpha <= last.alpha && s.clamp >= last.clamp && s.penalty >= last.penalty);
+        assert_true((s.alpha > 0) == (step < 200));
+        assert_true((s.clamp > 1) == (step > 500));
+        assert_true(step < 800 ? s.clamp < 3 : fabs(s.clamp - 3) < 1e-12);
+        assert_true(step < 500 ? s.penalty < 2 : fabs(s.penalty - 2) < 1e-12);
+        assert_true(rfhe_method_oneshot_at(&always, step, 1000, 100).clamp == 1);
+        last = s;
+    }
+    assert_true(fabs(rfhe_method_oneshot_at(&o, 0, 1000, 100).penalty - 2.0 / 16) < 1e-12);
+    assert_true(fabs(rfhe_method_oneshot_at(&o, 250, 1000, 100).penalty - 2.0 / 4) < 1e-12);
+    assert_true(fabs(rfhe_method_oneshot_at(&usual, 0, 1000, 100).penalty - 2.0 / 10) < 1e-12);
+    assert_true(rfhe_method_oneshot_at(&usual, 0, 1000, 100).alpha == 0);
+    assert_true(rfhe_method_oneshot_at(&usual, 999, 1000, 100).clamp == 1);
+}
+
+/* Ranges that are too narrow are stated anew: nothing is beyond them any more, and the network computes the same. */
+static void widened_ranges_keep_the_function(void **state)
+{
+    static const char *const forms[] = {"even4", "f1g2"};
+
+    (void)state;
+    for (size_t f = 0; f < 2; f++) {
+        float before[100 * CLASSES], after[100 * CLASSES];
+        rfhe_graph *g = replaced(forms[f], f == 0 ? 3 : 5);
+        rfhe_overflow *rows = NULL;
+        rfhe_profile p = {0};
+        rfhe_error err = {0};
+        size_t n = 0, widened = 0;
+        uint64_t beyond = 0;
+        const double was = accuracy(g, before);
+        ok(rfhe_method_overflow(&rows, &n, &beyond, g, &chosen, RFHE_COMPUTE_F32, NULL, &err), &err);
+        assert_true(beyond > 0);
+        rfhe_free(rows);
+        ok(rfhe_profile_collect(&p, g, &chosen, 0, RFHE_COMPUTE_F32, NULL, &err), &err);
+        ok(rfhe_method_widen(g, &p, 1.01, &widened, &err), &err);
+        assert_true(widened > 0);
+        ok(rfhe_method_overflow(&rows, &n, &beyond, g, &chosen, RFHE_COMPUTE_F32, NULL, &err), &err);
+        assert_int_equal(beyond, 0);
+        assert_int_equal(n, 3);
+        assert_string_equal(rfhe_paf_node_form(&g->nodes[2]), forms[f]);
+        assert_true(fabs(accuracy(g, after) - was) < 1e-9);
+        for (size_t i = 0; i < BATCH * CLASSES; i++) {
+            assert_true(fabsf(after[i] - before[i]) < 1e-3F * (1 + fabsf(before[i])));
+        }
+        ok(rfhe_method_widen(g, &p, 1.01, &widened, &err), &err);
+        assert_int_equal(widened, 0); /* ranges never shrink */
+        rfhe_free(rows);
+        rfhe_profile_clear(&p);
+        rfhe_graph_free(g);
+    }
+}
+
 /* The exact part of ReLU is all there is while alpha is 1: the first step sees the teacher's own activations. */
 static void the_penalty_pulls_values_into_their_ranges(void **state)
 {
@@ -465,7 +526,7 @@ static void the_penalty_pulls_values_into_their_ranges(void **state)
         rfhe_overflow *rows = NULL;
         size_t n = 0;
         uint64_t beyond = 0;
-        o.penalty = on ? 50 : 0;
+        o.penalty = on ? 1 : 0;
         o.train.epochs = 8;
         o.train.keep_last = true;
         ok(rfhe_method_oneshot(&r, NULL, g, trained, &fit, &chosen, &o, &err), &err);
@@ -492,7 +553,7 @@ static void published_recipes_run_and_continue(void **state)
          .alternate = true,
          .dynamic = true},
         {.replace_progressively = true}, /* Fig. 6   */
-        {.train_progressively = true, .faults = true},
+        {.train_progressively = true, .faults = true, .epoch_images = 48},
     };
     const rfhe_replace_options replace = {.forms = form, .n_forms = 1, .per_layer = true};
     rfhe_profile p = profile_of(trained);
@@ -612,6 +673,8 @@ int main(void)
         cmocka_unit_test(tuning_beats_the_coefficients_of_the_book),
         cmocka_unit_test(overflow_counts_images_beyond_the_range),
         cmocka_unit_test(oneshot_recovers_and_continues_to_the_same_bits),
+        cmocka_unit_test(the_schedule_fades_grows_and_opens),
+        cmocka_unit_test(widened_ranges_keep_the_function),
         cmocka_unit_test(the_penalty_pulls_values_into_their_ranges),
         cmocka_unit_test(published_recipes_run_and_continue),
         cmocka_unit_test(only_the_unit_moves),

@@ -150,7 +150,7 @@ static void ten_steps_reproduce_pytorch(void **state)
             agree(kind, name, losses[step], a, step == 0 ? 1e-6 : 5e-4);
             rfhe_optim_step(o, values, grads, 0.01, 1.0);
             rfhe_exec_weights_changed(e);
-        } else if (STEPS_TAKEN == STEPS) {
+        } else if ((int)STEPS_TAKEN == (int)STEPS) {
             const rfhe_param *p = find(e, name);
             double sum = 0;
             for (size_t i = 0; i < p->count; i++) { sum += (double)values[p->offset + i]; }

@@ -129,6 +129,67 @@ static void every_instruction_set_gives_the_bits_of_the_portable_twin(void **sta
     rfhe_free(x), rfhe_free(g), rfhe_free(y), rfhe_free(ref);
 }
 
+/* clamp, blend and edge: every instruction set against the portable twin, and that against the words of kernels.h. */
+static void what_training_adds_has_the_bits_of_the_portable_twin(void **state)
+{
+    enum { N = 700 };
+    static const size_t lengths[] = {1, 3, 8, 15, 16, 17, 31, 32, 40, 64};
+    rfhe_rng rng = rfhe_rng_seed(test_seed(), 9);
+    float x[N], dy[N], limit[64], inverse[64], y[N], want[N], dx[N], dx_want[N];
+    const rfhe_paf_kernels *twin = &rfhe_paf_kernels_portable;
+
+    (void)state;
+    for (size_t i = 0; i < N; i++) {
+        x[i] = (float)(2 * rfhe_rng_normal(&rng));
+        dy[i] = (float)rfhe_rng_normal(&rng);
+    }
+    for (size_t i = 0; i < 64; i++) {
+        limit[i] = (float)(1 + rfhe_rng_uniform(&rng));
+        inverse[i] = 1.25F / limit[i];
+    }
+    x[0] = x[5] = 0.0F, x[1] = -0.0F, x[2] = limit[2];
+    for (int isa = RFHE_ISA_PORTABLE; isa <= (int)rfhe_cpu_best_isa(); isa++) {
+        const rfhe_paf_kernels *k = rfhe_paf_kernels_for((rfhe_isa)isa);
+        for (size_t li = 0; li < sizeof lengths / sizeof *lengths; li++) {
+            for (unsigned kind = 0; kind < 16; kind++) {
+                const size_t n = lengths[li], rows = 1 + kind % 10, step = kind & 1U, count = rows * n;
+                const rfhe_paf_edge e = {.clamp = kind & 2U ? limit : NULL,
+                                         .inverse = inverse,
+                                         .step = step,
+                                         .alpha = kind & 4U ? 0.375F : 0.0F,
+                                         .weight = kind & 8U ? 0.5F : 0.0F};
+                double sum = 0;
+                memset(y, 0xa5, sizeof y);
+                memset(want, 0xa5, sizeof want);
+                k->clamp(y, x, rows, n, limit, step);
+                twin->clamp(want, x, rows, n, limit, step);
+                assert_memory_equal(y, want, sizeof y);
+                k->blend(y, dy, count, 0.375F);
+                twin->blend(want, dy, count, 0.375F);
+                assert_memory_equal(y, want, sizeof y);
+                memcpy(dx, dy, sizeof dx);
+                memcpy(dx_want, dy, sizeof dx_want);
+                const double got = k->edge(dx, x, x, rows, n, &e);
+                assert_true(got == twin->edge(dx_want, x, x, rows, n, &e));
+                assert_memory_equal(dx, dx_want, sizeof dx);
+                for (size_t i = 0; i < count; i++) {
+                    const size_t at = step * (i % n);
+                    const float excess = fmaxf(fabsf(x[i]) * inverse[at] - 1.0F, 0.0F);
+                    float d = e.clamp != NULL && fabsf(x[i]) > limit[at] ? 0.0F : dy[i];
+                    if (x[i] > 0) { d += e.alpha * x[i]; }
+                    d += copysignf(2 * e.weight * excess * inverse[at], x[i]);
+                    sum += e.weight > 0 ? (double)(excess * excess) : 0;
+                    assert_true(fabsf(dx[i] - d) <= 1e-6F * (1 + fabsf(d)));
+                    const float c = fmaxf(-limit[at], fminf(limit[at], x[i]));
+                    const float b = 0.375F * fmaxf(dy[i], 0.0F) + 0.625F * c;
+                    assert_true(fabsf(y[i] - b) <= 1e-6F * (1 + fabsf(b)));
+                }
+                assert_true(fabs(got - sum) <= 1e-5 * (1 + sum));
+            }
+        }
+    }
+}
+
 static void layers_agree_with_the_scalar_reference(void **state)
 {
     enum { N = 999 };
@@ -373,6 +434,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_instruction_set_gives_the_bits_of_the_portable_twin),
+        cmocka_unit_test(what_training_adds_has_the_bits_of_the_portable_twin),
         cmocka_unit_test(layers_agree_with_the_scalar_reference),
         cmocka_unit_test(gradients_match_central_differences),
         cmocka_unit_test(layouts_and_teams_do_not_change_results),

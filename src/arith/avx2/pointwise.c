@@ -201,3 +201,24 @@ void rfhe_inner_avx2(uint64_t *r0, uint64_t *r1, const uint64_t *const *d, const
         } while (done < count);
     }
 }
+
+void rfhe_inner_runs_avx2(uint64_t *r0, uint64_t *r1, const uint64_t *const *d, const uint64_t *const *k0,
+                          const uint64_t *const *k1, size_t count, size_t n, uint32_t log2_run, const rfhe_modulus *m)
+{
+    const vec_modulus k = vec_modulus_of(m);
+
+    for (size_t i = 0; i < n; i += 4) {
+        __m256d s0 = _mm256_setzero_pd(), s1 = s0;
+        for (size_t j = 0; j < count; j++) {
+            const __m256d x = _mm256_set1_pd((double)d[j][i >> log2_run]);
+            s0 = _mm256_add_pd(s0, vec_product(x, vec_load(k0[j] + i), &k));
+            s1 = _mm256_add_pd(s1, vec_product(x, vec_load(k1[j] + i), &k));
+            if (j % INNER_AT_ONCE == INNER_AT_ONCE - 1) {
+                s0 = vec_reduce(s0, &k);
+                s1 = vec_reduce(s1, &k);
+            }
+        }
+        vec_store(r0 + i, vec_positive(vec_reduce(s0, &k), &k));
+        vec_store(r1 + i, vec_positive(vec_reduce(s1, &k), &k));
+    }
+}

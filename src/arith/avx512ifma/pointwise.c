@@ -200,3 +200,30 @@ void rfhe_inner_avx512ifma(uint64_t *r0, uint64_t *r1, const uint64_t *const *d,
         done += now;
     } while (done < count);
 }
+
+void rfhe_inner_runs_avx512ifma(uint64_t *r0, uint64_t *r1, const uint64_t *const *d, const uint64_t *const *k0,
+                                const uint64_t *const *k1, size_t count, size_t n, uint32_t log2_run,
+                                const rfhe_modulus *m)
+{
+    const vec_modulus k = vec_modulus_of(m);
+    const __m512i r52 = vec_set(m->r52.w), r52p = vec_set(m->r52.wp), zero = _mm512_setzero_si512();
+
+    for (size_t i = 0; i < n; i += 8) {
+        __m512i s0 = zero, s1 = zero;
+        for (size_t done = 0; done < count; done += INNER_AT_ONCE) {
+            const size_t end = count - done < INNER_AT_ONCE ? count : done + INNER_AT_ONCE;
+            __m512i low0 = zero, high0 = zero, low1 = zero, high1 = zero;
+            for (size_t j = done; j < end; j++) {
+                const __m512i x = vec_set(d[j][i >> log2_run]), y0 = vec_load(k0[j] + i), y1 = vec_load(k1[j] + i);
+                low0 = vec_lo(low0, x, y0);
+                high0 = vec_hi(high0, x, y0);
+                low1 = vec_lo(low1, x, y1);
+                high1 = vec_hi(high1, x, y1);
+            }
+            s0 = vec_once(_mm512_add_epi64(s0, fold(low0, high0, &k, r52, r52p)), k.q);
+            s1 = vec_once(_mm512_add_epi64(s1, fold(low1, high1, &k, r52, r52p)), k.q);
+        }
+        vec_store(r0 + i, s0);
+        vec_store(r1 + i, s1);
+    }
+}

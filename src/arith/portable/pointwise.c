@@ -94,3 +94,20 @@ void rfhe_inner_portable(uint64_t *r0, uint64_t *r1, const uint64_t *const *d, c
         if (r1 != NULL) { r1[i] = dot(d, k1, count, i, accumulate ? r1[i] : 0, m->q); }
     }
 }
+
+void rfhe_inner_runs_portable(uint64_t *r0, uint64_t *r1, const uint64_t *const *d, const uint64_t *const *k0,
+                              const uint64_t *const *k1, size_t count, size_t n, uint32_t log2_run,
+                              const rfhe_modulus *m)
+{
+    for (size_t i = 0; i < n; i++) {
+        rfhe_u128 s0 = 0, s1 = 0;
+        for (size_t j = 0; j < count; j++) {
+            const uint64_t x = d[j][i >> log2_run];
+            s0 += (rfhe_u128)x * k0[j][i];
+            s1 += (rfhe_u128)x * k1[j][i];
+            if (j % 16 == 15) { s0 %= m->q, s1 %= m->q; }
+        }
+        r0[i] = (uint64_t)(s0 % m->q);
+        r1[i] = (uint64_t)(s1 % m->q);
+    }
+}

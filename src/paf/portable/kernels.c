@@ -61,10 +61,31 @@
 #define PUTN(p, v, n) ((void)(n), (void)(*(p) = (float)(v)))
 #include "paf/kernel_body.h"
 
+#define V float
+#define W 1
+#define SET1(a) ((float)(a))
+#define ADD(a, b) ((a) + (b))
+#define SUB(a, b) ((a) - (b))
+#define MUL(a, b) ((a) * (b))
+#define GET(p) (*(p))
+#define GETN(p, n) ((void)(n), *(p))
+#define PUT(p, v) ((void)(*(p) = (v)))
+#define PUTN(p, v, n) ((void)(n), (void)(*(p) = (v)))
+#define MIN(a, b) ((a) < (b) ? (a) : (b))
+#define MAX(a, b) ((a) > (b) ? (a) : (b))
+#define ABS(a) fabsf(a)
+#define IF_LE(a, b, v) ((a) <= (b) ? (v) : 0.0F)
+#define IF_LT(a, b, v) ((a) < (b) ? (v) : 0.0F)
+#define SIGNED(v, a) copysignf((v), (a))
+#include "paf/edge_body.h"
+
 const rfhe_paf_kernels rfhe_paf_kernels_portable = {
     .isa = RFHE_ISA_PORTABLE,
     .row = {row_f32, row_f64, row_f32w},
     .lane = {lane_f32, lane_f64, lane_f32w},
     .row_grad = {row_grad_f32, row_grad_f64, row_grad_f32w},
     .lane_grad = {lane_grad_f32, lane_grad_f64, lane_grad_f32w},
+    .clamp = edge_clamp,
+    .blend = edge_blend,
+    .edge = edge_edge,
 };

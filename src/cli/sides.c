@@ -1,0 +1,119 @@
+/* See sides.h. */
+#include "cli/sides.h"
+
+#include "base/mem.h"
+
+#include <stdio.h>
+#include <string.h>
+
+rfhe_status sides_transform(rfhe_transform *out, const rfhe_program *p, const rfhe_dataset *d, const rfhe_args *args,
+                            rfhe_error *err)
+{
+    const rfhe_network_needs n = {.metas = p->meta,
+                                  .n_metas = p->n_meta,
+                                  .channels = p->image_channels,
+                                  .height = p->image_height,
+                                  .width = p->image_width};
+
+    return rfhe_network_transform_for(out, &n, d, args, err);
+}
+
+void sides_class(char *out, size_t size, const rfhe_program *p, uint32_t label)
+{
+    for (uint32_t m = 0; m < p->n_meta; m++) {
+        const char *at = p->meta[m].value;
+        uint32_t k = 0;
+        if (strcmp(p->meta[m].key, "rfhe.classes") != 0) { continue; }
+        while (k < label && (at = strchr(at, ',')) != NULL) {
+            at++;
+            k++;
+        }
+        if (at != NULL) {
+            (void)snprintf(out, size, "%.*s", (int)strcspn(at, ","), at);
+            return;
+        }
+    }
+    (void)snprintf(out, size, "%u", label);
+}
+
+uint32_t sides_label(const float *logits, uint32_t n)
+{
+    uint32_t best = 0;
+
+    for (uint32_t i = 1; i < n; i++) {
+        if (logits[i] > logits[best]) { best = i; }
+    }
+    return best;
+}
+
+rfhe_status sides_file(char *out, size_t size, const char *folder, const char *name, const char *extension,
+                       rfhe_error *err)
+{
+    const char *slash = strrchr(name, '/'), *stem = slash != NULL ? slash + 1 : name, *dot = strrchr(stem, '.');
+    const int length = dot != NULL && dot != stem ? (int)(dot - stem) : (int)strlen(stem);
+    const int n = snprintf(out, size, "%s/%.*s.%s", folder, length, stem, extension);
+
+    return n > 0 && (size_t)n < size ? RFHE_OK : rfhe_fail(err, RFHE_E_ARG, "the path '%.100s...' is too long", folder);
+}
+
+void sides_warn(rfhe_cli *cli, const rfhe_ckks *c)
+{
+    rfhe_ckks_info info;
+
+    rfhe_ckks_get_info(c, &info);
+    if (info.is_insecure) { rfhe_cli_note(cli, "these parameters are INSECURE: for tests only, they protect nothing"); }
+}
+
+static rfhe_status load(sides_images *out, const rfhe_program *p, const rfhe_dataset *set, const rfhe_transform *t,
+                        const rfhe_progress *progress, rfhe_error *err)
+{
+    const size_t pixels = sides_pixels(p);
+    rfhe_image image = {0};
+    rfhe_status st = RFHE_OK;
+
+    out->count = rfhe_dataset_count(set);
+    out->x = rfhe_alloc(out->count * pixels, sizeof *out->x);
+    out->label = rfhe_alloc(out->count, sizeof *out->label);
+    if (out->x == NULL || out->label == NULL) {
+        st = rfhe_fail(err, RFHE_E_NOMEM, "no memory for %zu images", out->count);
+        goto done;
+    }
+    for (size_t i = 0; i < out->count; i++) {
+        RFHE_TRY(rfhe_dataset_image(set, i, &image, err));
+        RFHE_TRY(rfhe_transform_apply(out->x + i * pixels, pixels, &image, t, err));
+        out->label[i] = rfhe_dataset_label(set, i);
+        if (i % 256 == 0) {
+            RFHE_TRY(rfhe_progress_report(progress, "reading", (double)i, (double)out->count, "images", ""));
+        }
+    }
+
+done:
+    rfhe_image_clear(&image);
+    return st;
+}
+
+rfhe_status sides_load(sides_images *out, const rfhe_program *p, const char *spec, const char *split, uint64_t limit,
+                       const rfhe_args *args, const rfhe_progress *progress, rfhe_error *err)
+{
+    const rfhe_dataset_options select = {.limit = limit};
+    rfhe_status st = RFHE_OK;
+    rfhe_dataset *set = NULL;
+    rfhe_transform t;
+
+    *out = (sides_images){0};
+    RFHE_TRY(rfhe_dataset_open(&set, spec, split, &select, err));
+    RFHE_TRY(sides_transform(&t, p, set, args, err));
+    RFHE_TRY(load(out, p, set, &t, progress, err));
+
+done:
+    rfhe_dataset_close(set);
+    if (st != RFHE_OK) { sides_images_clear(out); }
+    return st;
+}
+
+void sides_images_clear(sides_images *s)
+{
+    rfhe_free(s->x);
+    rfhe_free(s->label);
+    *s = (sides_images){0};
+}

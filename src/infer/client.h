@@ -1,0 +1,69 @@
+/* What the owner of the data does: makes keys, encrypts images, decrypts replies. Needs the public half of a program and
+ * no weights; the secret key never leaves the client's folder. Here `image` means what the network takes, normalised:
+ * [image_channels][image_height][image_width]; how a photo becomes that is said by the program's metadata (rfhe.mean,
+ * rfhe.std, rfhe.resize, rfhe.crop) and done by data/. */
+#ifndef RFHE_INFER_CLIENT_H
+#define RFHE_INFER_CLIENT_H
+
+#include "infer/message.h"
+
+/* Names inside the folders of a program. */
+#define RFHE_CLIENT_SECRET "client/secret.key"
+#define RFHE_CLIENT_BINDING "client/keys.id"
+#define RFHE_SERVER_KEYS "server/evaluation.keys"
+#define RFHE_SERVER_BINDING "server/keys.id"
+
+/* The program's parameters. An insecure set is accepted when the program says that it is one. */
+RFHE_MUST_USE rfhe_status rfhe_program_parameters(rfhe_ckks **out, const rfhe_program *p, rfhe_error *err);
+/* Every evaluation key that the program uses. `r` is the program's refresh; *list is added to. */
+RFHE_MUST_USE rfhe_status rfhe_program_keys(rfhe_key_list *list, const rfhe_program *p, const rfhe_ckks *c,
+                                            const rfhe_refresh *r, rfhe_error *err);
+
+typedef struct rfhe_keygen_report {
+    double seconds;
+    uint32_t keys;
+    uint64_t key_bytes; /* of the file the server gets */
+} rfhe_keygen_report;
+
+/* Makes keys for the program in `folder` (as rfhe plan left it) and writes them: the secret key (mode 0600) and a binding
+ * to client/, the evaluation keys and a binding to server/. Keys that are there already are replaced only with `replace`
+ * (RFHE_E_ARG). `report` may be NULL. */
+RFHE_MUST_USE rfhe_status rfhe_client_keygen(const rfhe_program *p, const char *folder, bool replace,
+                                             rfhe_keygen_report *report, const rfhe_progress *progress, rfhe_error *err);
+
+/* Borrows the program. For one thread at a time. */
+typedef struct rfhe_client rfhe_client;
+
+/* Loads the secret key from `folder`. */
+RFHE_MUST_USE rfhe_status rfhe_client_open(rfhe_client **out, const rfhe_program *p, const char *folder, rfhe_error *err);
+/* From a key at hand, which the client takes over (also when the call fails). */
+RFHE_MUST_USE rfhe_status rfhe_client_new(rfhe_client **out, const rfhe_program *p, const rfhe_ckks *c, rfhe_secret_key *sk,
+                                          const uint8_t keys[RFHE_ID_BYTES], rfhe_error *err);
+void rfhe_client_free(rfhe_client *k);
+const rfhe_ckks *rfhe_client_parameters(const rfhe_client *k);
+/* For --debug-key: whoever holds this decrypts everything. Borrowed. */
+const rfhe_secret_key *rfhe_client_secret(const rfhe_client *k);
+
+/* Encrypts one image. The caller clears *m / frees *data with rfhe_bytes_free. */
+RFHE_MUST_USE rfhe_status rfhe_client_encrypt(rfhe_message *m, rfhe_client *k, const float *image, rfhe_error *err);
+RFHE_MUST_USE rfhe_status rfhe_client_request(uint8_t **data, size_t *size, rfhe_client *k, const float *image,
+                                              rfhe_error *err);
+/* The network's outputs, `p->outputs` numbers. */
+RFHE_MUST_USE rfhe_status rfhe_client_decrypt(float *logits, rfhe_client *k, const rfhe_message *m, rfhe_error *err);
+RFHE_MUST_USE rfhe_status rfhe_client_reply(float *logits, rfhe_client *k, const void *data, size_t size, rfhe_error *err);
+
+/* A tensor [channels][height][width] to the N coefficients of ciphertext `t` of its layout, and back (only what lies in
+ * that ciphertext is written). */
+void rfhe_layout_scatter(double *coefficient, size_t n, const rfhe_layout *l, uint32_t t, const float *tensor);
+void rfhe_layout_gather(float *tensor, const rfhe_layout *l, uint32_t t, const double *coefficient);
+
+/* The coefficient of output i in the reply: they lie as far apart as they can (rfhe_ct_pack_scalars). */
+static inline size_t rfhe_reply_index(const rfhe_program *p, size_t n, uint32_t i)
+{
+    size_t whole = 1;
+
+    while (whole < p->outputs) { whole *= 2; }
+    return i * (n / whole);
+}
+
+#endif

@@ -1,0 +1,20 @@
+/* From a network to an encrypted program: fold.h, then layouts, parameters, numbers. */
+#ifndef RFHE_PLAN_LOWER_H
+#define RFHE_PLAN_LOWER_H
+
+#include "plan/cost.h"
+#include "plan/program.h"
+
+typedef struct rfhe_plan_options { /* zero = choose for me */
+    const char *set;   /* a named parameter set (rfhe_refresh_set_at); NULL: the smallest that is deep enough    */
+    double memory;     /* bytes that keys, weights and ciphertexts may take together; 0: no limit                 */
+    uint32_t insecure_log2_n; /* the set's chain on another ring, for tests: 0 = its own                           */
+    uint32_t threads;  /* of the prediction; 0: those of this process                                             */
+    const rfhe_machine *machine; /* a calibration; used if it is for the set that is chosen. NULL: the built-in one */
+} rfhe_plan_options;
+
+/* RFHE_E_UNSUPPORTED with one sentence that names the layer and the reason; RFHE_E_ARG for an unknown set; RFHE_E_NOMEM.
+ * `g` as rfhe_network_open gives it: PAFs are nodes. Free with rfhe_program_free. */
+RFHE_MUST_USE rfhe_status rfhe_plan(rfhe_program **out, const rfhe_graph *g, const rfhe_plan_options *opt, rfhe_error *err);
+
+#endif

@@ -1,0 +1,69 @@
+/* From networks to programs: what the program computes in coefficient space is what the network computes. */
+#include "test.h"
+
+#include "plan_networks.h"
+
+#include <math.h>
+#include <stdio.h>
+
+#include "base/mem.h"
+#include "plan/layout.h"
+#include "plan/lower.h"
+
+/* One random network: true when it could be planned. */
+static bool compare(uint64_t seed, uint32_t log2_n)
+{
+    rfhe_graph *g = random_network(seed);
+    const rfhe_shape *in = &g->values[g->inputs[0]].shape;
+    const size_t count = (size_t)(in->dim[1] * in->dim[2] * in->dim[3]);
+    rfhe_program *p = NULL;
+    rfhe_error err = {0};
+    const rfhe_plan_options opt = {.insecure_log2_n = log2_n};
+    const rfhe_status st = rfhe_plan(&p, g, &opt, &err);
+
+    if (st != RFHE_OK) {
+        assert_null(p);
+        if (st != RFHE_E_UNSUPPORTED || err.text[0] == '\0') { fail_msg("seed %" PRIu64 ": %s", seed, err.text); }
+        rfhe_graph_free(g);
+        return false;
+    }
+    float *image = rfhe_alloc(count, sizeof *image);
+    double *want = rfhe_alloc(p->outputs, sizeof *want), *got = rfhe_alloc(p->outputs, sizeof *got), most = 1;
+    rfhe_rng rng = rfhe_rng_seed(seed, 5);
+    for (size_t i = 0; i < count; i++) { image[i] = (float)rfhe_rng_normal(&rng); }
+    run_network(want, p->outputs, g, image);
+    run_in_coefficients(got, p, image);
+    for (uint32_t i = 0; i < p->outputs; i++) { most = fmax(most, fabs(want[i])); }
+    for (uint32_t i = 0; i < p->outputs; i++) {
+        if (!(fabs(want[i] - got[i]) <= 3e-4 * most)) {
+            fail_msg("seed %" PRIu64 ": output %u is %.8g, the network says %.8g", seed, i, got[i], want[i]);
+        }
+    }
+    rfhe_free(image);
+    rfhe_free(want);
+    rfhe_free(got);
+    rfhe_program_free(p);
+    rfhe_graph_free(g);
+    return true;
+}
+
+static void programs_compute_what_networks_compute(void **state)
+{
+    const uint64_t seed = test_seed();
+    const size_t rounds = test_rounds(120);
+    size_t planned = 0;
+
+    (void)state;
+    for (size_t i = 0; i < rounds; i++) { planned += compare(seed + i, i % 2 == 0 ? 11 : 12); }
+    print_message("%zu of %zu random networks could be planned\n", planned, rounds);
+    assert_true(planned * 4 > rounds * 3);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(programs_compute_what_networks_compute),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
