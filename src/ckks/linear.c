@@ -26,7 +26,7 @@
  * (q_0 / p1) e, one limb pass instead of one per digit, and the switch back to the dense secret is the same step. The
  * second special prime carries the plaintext: diagonals are encoded at the scale p2 (times the wanted change of scale),
  * and the last division by P brings the sum to its scale. No prime of the chain is spent: this is the level-conserving
- * rescale of [CCLW25] with the plaintext outside the key, so that keys do not depend on the matrix. Special primes
+ * rescale of [YZSW25] with the plaintext outside the key, so that keys do not depend on the matrix. Special primes
  * p3 .. of the giants' switches enter as a factor of the diagonals; rows of those primes are zero. */
 #include <inttypes.h>
 #include <math.h>
@@ -108,8 +108,9 @@ static uint32_t as_run(uint32_t *list, uint32_t count, uint32_t n)
 }
 
 /* What the pieces of a map cost, in units of a transform of a limb (measured at N = 2^15 and 2^16). An inner product
- * streams two limbs of key per digit and row, 0.9 of a transform. key_price adds a third of that for the memory a
- * further key occupies, which decides between splits of nearly equal time; twenty times more when memory is scarce. */
+ * streams two limbs of key per digit and row, 0.9 of a transform; the raised digits of a giant step go through memory
+ * once more. A further key is priced as if reading it once more cost a little more than it does, which decides between
+ * splits of nearly equal time; four times as much when memory is scarce. */
 typedef struct price {
     double baby, giant, baby_key, giant_key, cell;
 } price;
@@ -124,10 +125,10 @@ static price price_of(const rfhe_ckks *c, uint32_t level, uint32_t special, bool
     const double conversions = limbs * (rows - limbs / digits) + special * limbs;
 
     return (price){.baby = own_rows * (0.9 * own_digits + 1.3),
-                   .giant = transforms + conversions / 14 + 0.9 * digits * rows + 1.5 * rows,
+                   .giant = transforms + conversions / 14 + 1.9 * digits * rows + 3.5 * rows,
                    .baby_key = weight * own_digits * own_rows,
                    .giant_key = weight * digits * rows,
-                   .cell = own_rows * (has_runs ? 0.35 : is_lean ? 2 : 0.6)};
+                   .cell = own_rows * (has_runs ? 0.3 : is_lean ? 2 : 0.7)};
 }
 
 double rfhe_linear_estimate(const rfhe_ckks *c, size_t count, uint32_t log2_period, uint32_t level, bool is_raised,

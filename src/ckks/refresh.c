@@ -24,7 +24,7 @@
  * Layers are dealt to the factors by the estimate of linear.c.
  *
  * Sources: Chen, Han 2018; Bossuat, Mouchet, Troncoso-Pastoriza, Hubaux 2021 (structure), Bossuat, Troncoso-Pastoriza,
- * Hubaux 2022 (encapsulation); [CCLW25] (first factor); the order SlotsToCoeffs first: Bae, Cheon, Kim, Stehle 2024 and OpenFHE 1.5. */
+ * Hubaux 2022 (encapsulation); [YZSW25] (first factor); the order SlotsToCoeffs first: Bae, Cheon, Kim, Stehle 2024 and OpenFHE 1.5. */
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
