@@ -12,7 +12,7 @@
 
 enum { RUNS = 3, PUBLISHED_SCALE_BITS = 40 };
 static const char published[] = "alpha10", set_name[] = "B15-3";
-static const double refresh_gib = 7;
+static const double refresh_gib = 3;
 
 typedef struct client {
     rfhe_ckks *c;
