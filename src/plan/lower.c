@@ -287,11 +287,11 @@ static rfhe_status use_set(lowering *s, const rfhe_refresh_set *set, uint32_t us
     return RFHE_OK;
 }
 
-/* Levels between the modular reduction (eight levels, then three for the way to slots) and the way to coefficients. */
+/* Levels between the modular reduction (eight levels, then two for the way to slots) and the way to coefficients. */
 static uint32_t usable_levels(const rfhe_refresh_set *set)
 {
     const uint32_t factors = set->refresh.to_coeffs_factors == 0 ? 2 : set->refresh.to_coeffs_factors;
-    const uint32_t taken = 8 + 3 + factors + 1;
+    const uint32_t taken = 8 + 2 + factors + 1;
 
     return set->ckks.chain_length - 1 > taken ? set->ckks.chain_length - 1 - taken : 0;
 }
@@ -303,7 +303,7 @@ static rfhe_status make_chain(lowering *s, uint32_t depth)
     rfhe_ckks_options *o = &p->ckks;
     uint32_t n = 0;
 
-    if (1 + 1 + 3 + depth + 11 > RFHE_CKKS_MAX_LEVELS || depth > 24) {
+    if (1 + 1 + 3 + depth + 10 > RFHE_CKKS_MAX_LEVELS || depth > 24) {
         return rfhe_fail(s->err, RFHE_E_UNSUPPORTED, "activations of depth %" PRIu32 " are too deep for a ring of 2^16", depth);
     }
     (void)snprintf(p->set, sizeof p->set, "C16-%" PRIu32, depth);
@@ -314,15 +314,15 @@ static rfhe_status make_chain(lowering *s, uint32_t depth)
         o->chain[n] = 40;
         o->chain_scale[n++] = 40;
     }
-    for (uint32_t k = 0; k < 8 + 3; k++) {
+    for (uint32_t k = 0; k < 8 + 2; k++) {
         o->chain[n] = 50;
         o->chain_scale[n++] = 50;
     }
     o->chain_length = n;
-    /* Special primes: as many as the table of security has room for, up to six. */
-    const uint32_t bits = 50 + 40 * (4 + depth) + 550;
+    /* Special primes: as many as the table of security has room for, up to seven. */
+    const uint32_t bits = 50 + 40 * (4 + depth) + 500;
     o->special_bits = 50;
-    o->special_count = (1747 - 2 - bits) / 50 < 6 ? (1747 - 2 - bits) / 50 : 6;
+    o->special_count = (1747 - 2 - bits) / 50 < 7 ? (1747 - 2 - bits) / 50 : 7;
     p->refresh = (rfhe_refresh_options){.to_coeffs_factors = 3, .to_coeffs_level = 4};
     return RFHE_OK;
 }
