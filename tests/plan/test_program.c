@@ -175,13 +175,21 @@ static void impossible_programs_are_refused(void **state)
 {
     rfhe_rng rng = rfhe_rng_seed(test_seed(), 4);
     size_t refused = 0;
-    const size_t rounds = test_rounds(400);
+    const size_t rounds = test_rounds(320);
+    rfhe_text base = {0};
 
     (void)state;
     for (size_t i = 0; i < rounds; i++) {
-        rfhe_program *p = some_program(test_seed() + i / 10), *q = NULL;
+        rfhe_program *p = NULL, *q = NULL;
         rfhe_error err = {0};
         rfhe_text t = {0};
+        if (i % 64 == 0) {
+            p = some_program(test_seed() + i);
+            rfhe_text_clear(&base);
+            assert_int_equal(rfhe_program_write_public(&base, p), RFHE_OK);
+            rfhe_program_free(p);
+        }
+        assert_int_equal(rfhe_program_read_public(&p, base.data, base.size, &err), RFHE_OK);
         const uint32_t value = (uint32_t)(rfhe_rng_u64(&rng) >> (32 + rfhe_rng_below(&rng, 32)));
         rfhe_layout *l = &p->tensor[rfhe_rng_below(&rng, p->n_tensors)].layout;
         rfhe_instruction *n = &p->instruction[rfhe_rng_below(&rng, p->n_instructions)];
@@ -215,6 +223,7 @@ static void impossible_programs_are_refused(void **state)
         rfhe_text_clear(&t);
         rfhe_program_free(p);
     }
+    rfhe_text_clear(&base);
     assert_true(refused * 10 > rounds * 6);
 }
 
@@ -326,6 +335,12 @@ static void packing_trees_are_counted(void **state)
     assert_int_equal(rfhe_pack_merges(1, 64), 6);
 }
 
+static int nothing_is_left(void **state)
+{
+    (void)state;
+    return rfhe_mem_get_stats().current == 0 ? 0 : -1;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -339,5 +354,5 @@ int main(void)
         cmocka_unit_test(packing_trees_are_counted),
     };
 
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, NULL, nothing_is_left);
 }
