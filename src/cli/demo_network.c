@@ -86,6 +86,7 @@ rfhe_status demo_read(demo *d, rfhe_error *err)
     rfhe_status st = RFHE_OK;
 
     RFHE_TRY(rfhe_network_open(&d->net, d->model, err));
+    if (d->tuned[0] != '\0') { RFHE_TRY(rfhe_network_open(&d->replaced, d->tuned, err)); }
     count_layers(d);
     RFHE_TRY(take_pictures(d, err));
     RFHE_TRY(measure(&d->plain, &d->plain_seconds, d, d->net, err));
@@ -129,7 +130,7 @@ rfhe_status demo_replace(demo *d, rfhe_error *err)
 {
     rfhe_status st = RFHE_OK;
 
-    RFHE_TRY(d->tuned[0] != '\0' ? rfhe_network_open(&d->replaced, d->tuned, err) : fit(d, err));
+    if (d->replaced == NULL) { RFHE_TRY(fit(d, err)); }
     for (uint32_t i = 0; i < d->replaced->n_nodes; i++) {
         const rfhe_node *n = &d->replaced->nodes[i];
         if (!rfhe_paf_node_is(n)) { continue; }
