@@ -314,7 +314,8 @@ RFHE_API RFHE_MUST_USE rfhe_status rfhe_poly_program_keys(const rfhe_poly_progra
                                                           const rfhe_ckks *c, uint32_t level,
                                                           rfhe_key_list *list, rfhe_error *err);
 /* out = program(a), `depth` levels lower. RFHE_E_DEPTH when a has too few. The first evaluation with an evaluator makes
- * room for the registers; later ones allocate nothing. The bound of `a` decides the error estimate only. */
+ * room for the registers; later ones allocate nothing. The error estimate is that of slots whose numbers are spread evenly over
+ * [-bound, bound] of `a` (root mean square); at the worst number it may be several times that. */
 RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_evaluate(rfhe_ct *out, const rfhe_ct *a,
                                                     const rfhe_poly_program *p, rfhe_evaluator *ev,
                                                     rfhe_error *err);
@@ -539,6 +540,15 @@ RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_to_coeffs_sum(rfhe_ct *out, const rfh
                                                          const rfhe_to_coeffs *const *map, size_t count,
                                                          rfhe_evaluator *ev, rfhe_error *err);
 
+/* Both halves of the coefficients as two ciphertexts of real numbers: low receives coefficient gap * rev(j) in slot j,
+ * high the one N/2 further. Any refresh can, with the keys it has; a second modular reduction is all it costs. high NULL:
+ * rfhe_ct_raise. For callers that fill all N coefficients and apply real functions to them. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_raise_halves(rfhe_ct *low, rfhe_ct *high, const rfhe_ct *a,
+                                                        const rfhe_refresh *r, rfhe_evaluator *ev, rfhe_error *err);
+/* The way back: real slots of `low` to the lower half of the coefficients, those of `high` to the upper half, at the cost
+ * of one rfhe_ct_to_coeffs. Both at the same scale. out may be low or high. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_to_coeffs_halves(rfhe_ct *out, const rfhe_ct *low, const rfhe_ct *high,
+                                                            const rfhe_refresh *r, rfhe_evaluator *ev, rfhe_error *err);
 /* Parameters made for one another, by name: "B15-3", "B15-5" ... */
 typedef struct rfhe_refresh_set {
     const char *name, *summary;

@@ -119,7 +119,7 @@ static price price_of(const rfhe_ckks *c, uint32_t level, uint32_t special, bool
     const double limbs = level + 1, rows = limbs + special;
     const double digits = rfhe_gadget_digits(&c->gadget[special - 1], level);
     const double own_rows = is_raised ? limbs + 2 : rows, own_digits = is_raised ? 1 : digits;
-    const double weight = is_lean ? 6 : 0.3;
+    const double weight = is_lean ? 4 : 1;
     const double transforms = digits * rows + limbs + special;
     const double conversions = limbs * (rows - limbs / digits) + special * limbs;
 
