@@ -48,21 +48,15 @@ static size_t layer_of(const shop *s, const char *name)
     return SIZE_MAX;
 }
 
-/* Seconds of one instruction where the plan came without a bill: the calibration times the counts of its layout. */
+/* Seconds of one instruction: the calibration times the counts of its layout. A plan's own bill makes all keys of its
+ * parameters, which takes seconds; here are dozens of plans. */
 static double count_seconds(const rfhe_program *p, const rfhe_machine *m, const rfhe_instruction *n)
 {
     const rfhe_layout *to = &p->tensor[n->out].layout;
     double sum = 0;
 
     if (n->kind == RFHE_DO_ACTIVATE) {
-        const rfhe_activation *a = &p->activation[n->which];
-        for (uint32_t k = 0; k < a->n_steps; k++) {
-            sum += a->step[k].op == RFHE_POLY_MUL     ? m->multiply_high
-                   : a->step[k].op == RFHE_POLY_SCALE ? m->scale_high
-                                                      : 0;
-        }
-        return to->ciphertexts * (m->mod_raise + m->to_slots + m->to_coeffs +
-                                  (to->both_halves ? 2 : 1) * (m->reduce + sum));
+        return to->ciphertexts * rfhe_cost_activation(m, &p->activation[n->which], rfhe_usable_levels(p), to->both_halves);
     }
     const rfhe_linear *l = &p->linear[n->which];
     for (uint32_t t = 0; t < l->n_terms; t++) {
@@ -76,7 +70,7 @@ static double count_seconds(const rfhe_program *p, const rfhe_machine *m, const 
     return sum + to->ciphertexts * m->finish;
 }
 
-/* What a refresh was seen to hold in memory (docs/results/refresh.md), where the plan came without a bill. */
+/* What a refresh was seen to hold in memory (docs/results/refresh.md); the plan of the network that is chosen counts. */
 static double known_memory(const char *set)
 {
     return strcmp(set, "B15-3") == 0 ? 0x1p20 * 4864 : strcmp(set, "B15-5") == 0 ? 0x1p20 * 5947 : 0x1p20 * 14108;
@@ -84,19 +78,18 @@ static double known_memory(const char *set)
 
 static void read_bill(quote *q, const shop *s, const rfhe_program *p)
 {
-    const bool billed = p->bill.seconds > 0;
     rfhe_machine machine;
 
     rfhe_machine_built_in(&machine, p, s->threads);
     q->log2_n = p->ckks.log2_n;
-    q->memory = billed ? p->bill.memory_bytes : known_memory(p->set);
+    q->memory = known_memory(p->set);
     q->fixed = 0;
     memcpy(q->set, p->set, sizeof q->set);
     for (size_t l = 0; l < s->bank->layers; l++) { q->seconds[l] = 0; }
     for (uint32_t i = 0; i < p->n_instructions; i++) {
         const rfhe_instruction *n = &p->instruction[i];
         const size_t l = n->kind == RFHE_DO_ACTIVATE ? layer_of(s, n->name) : SIZE_MAX;
-        const double seconds = billed ? n->seconds : count_seconds(p, &machine, n);
+        const double seconds = count_seconds(p, &machine, n);
         if (l < s->bank->layers) {
             const rfhe_layout *at = &p->tensor[n->out].layout;
             const rfhe_activation *a = &p->activation[n->which];
@@ -113,7 +106,7 @@ static void read_bill(quote *q, const shop *s, const rfhe_program *p)
 static rfhe_status ask(quote *q, const shop *s, const char *set, const uint8_t *choice,
                        rfhe_error *err)
 {
-    const rfhe_plan_options o = {.set = set, .threads = s->threads};
+    const rfhe_plan_options o = {.set = set, .threads = s->threads, .no_bill = true};
     rfhe_graph *g = NULL;
     rfhe_program *p = NULL;
     rfhe_status st = RFHE_OK;
