@@ -19,7 +19,7 @@
  * Diagonals in short form. A diagonal that repeats with period p < N/2 encodes to a polynomial in X^(N/2p), whose
  * transform is constant on runs of N/2p neighbours (the transform's order is bit reversed, and X^(2^g) at the points of
  * a run is one value): one word per run is kept. All factors of the DFT but one have short periods. The one that has not
- * may be kept as N coefficients and transformed row by row when it is used (lean).
+ * may be kept as N coefficients and transformed row by row when it is used (lean; masked diagonals, to_coeffs.c).
  *
  * Raised. After ModRaise (c0, c1) is under the sparse secret s' and both parts are integers below q_0, so c1 is its own
  * only digit: with P = p1 p2 .., a key that encrypts p1 rot(s') under s turns it into p1 rot(c1 s') with an error of
@@ -50,6 +50,7 @@ struct rfhe_linear_map {
     rfhe_ckks *c;
     size_t n;
     bool is_raised, is_lean;
+    bool keeps_coef; /* diagonals without a short form are kept as coefficients */
     uint32_t level, special;
     uint32_t own_special; /* special rows of babies and diagonals: `special`, 2 for raised ones */
     uint32_t log2_run;    /* coefficients per word of a kept limb; 0 = all of them are kept      */
@@ -209,7 +210,7 @@ static rfhe_status encode_cell(rfhe_linear_map *m, cell *x, const double *re, co
 
     (void)rfhe_slots_to_coeffs(c, work, work + n, re, im, slots, m->pt_scale);
     RFHE_TRY(rfhe_check_coeffs(c, work, n, m->level, err));
-    if (m->is_lean && m->log2_run == 0) {
+    if (m->keeps_coef && m->log2_run == 0) {
         x->coef = rfhe_alloc(n, sizeof *x->coef);
         if (x->coef != NULL) { memcpy(x->coef, work, n * sizeof *work); }
     } else {
@@ -260,6 +261,7 @@ static rfhe_status make(rfhe_linear_map **out, const rfhe_ckks *c, size_t n, con
     m->level = level;
     m->is_raised = is_raised;
     m->is_lean = opt->lean;
+    m->keeps_coef = opt->lean || opt->coefficients;
     m->special = opt->special != 0 ? opt->special : rfhe_best_special(c, level);
     if (is_raised && m->special < 2) { m->special = 2; }
     m->own_special = is_raised ? 2 : m->special;
@@ -366,7 +368,7 @@ void rfhe_linear_map_free(rfhe_linear_map *m)
 
 size_t rfhe_linear_map_bytes(const rfhe_linear_map *m)
 {
-    const size_t rows = m->is_lean && m->log2_run == 0 ? 1 : m->level + 1 + m->own_special;
+    const size_t rows = m->keeps_coef && m->log2_run == 0 ? 1 : m->level + 1 + m->own_special;
 
     return m->cells * rows * (m->c->n >> m->log2_run) * sizeof(uint64_t);
 }
@@ -505,7 +507,7 @@ static void row_sums(const rfhe_evaluator *ev, const rfhe_linear_map *m, const r
     const rfhe_ckks *c = ev->c;
     const rfhe_kernels *k = c->k;
     const size_t n = c->n, kept = n >> m->log2_run;
-    const bool is_lean = m->is_lean && m->log2_run == 0;
+    const bool is_lean = m->keeps_coef && m->log2_run == 0;
     const size_t tile = is_lean || n < RFHE_TILE ? n : RFHE_TILE;
     const uint32_t level = m->level, rows = level + 1 + m->special, prime = rfhe_row_prime(c, level, r);
     const rfhe_modulus *mod = &c->m[prime];
@@ -660,7 +662,7 @@ rfhe_status rfhe_ct_linear(rfhe_ct *out, const rfhe_ct *a, const rfhe_linear_map
         RFHE_TRY(rfhe_key_need(&giant_key[j], ev, rfhe_element_rotate(c, by), level, m->special, err));
         giant_noise = rfhe_noise_key_switch(c, giant_key[j], level);
     }
-    const bool has_babies = m->babies > 1 || m->baby[0] != 0, is_lean = m->is_lean && m->log2_run == 0;
+    const bool has_babies = m->babies > 1 || m->baby[0] != 0, is_lean = m->keeps_coef && m->log2_run == 0;
     const size_t per_thread = ((is_lean ? 3 : 2) * (size_t)m->babies + 2) * n, sums_words = (size_t)m->giants * 2 * rows * n;
     RFHE_TRY(rfhe_evaluator_wide(ev, ev->threads * per_thread + sums_words + (size_t)(level + 1) * n, err));
     RFHE_TRY(rfhe_ct_reserve(out, m->is_raised ? level : level - 1, 2, err));

@@ -350,7 +350,7 @@ rfhe_status rfhe_refresh_masked_map(rfhe_linear_map **out, const rfhe_refresh *r
     const uint32_t factors = r->opt.to_coeffs_factors, level = r->opt.to_coeffs_level;
     const double *const scale = r->c->scale;
     const rfhe_linear_options opt = {.in_scale = scale[level], .out_scale = factors == 1 ? scale[0] : scale[level - 1],
-                                     .lean = r->opt.lean};
+                                     .lean = r->opt.lean, .coefficients = true};
     rfhe_dft_factor dft = {0};
     rfhe_diagonal *diagonal = NULL;
     rfhe_status st = RFHE_OK;
