@@ -376,7 +376,7 @@ typedef struct rfhe_linear_options { /* zero = choose for me */
  * double hoisting: baby rotations share one decomposition and stay modulo Q P, each giant step divides by P once. Giant
  * steps that are neighbours share one key.
  * Memory: diagonals * (level + 1 + special) * N * 8 bytes; diagonals that repeat with a short period p take 2p/N of
- * that, and N * 8 bytes each otherwise when lean or kept as coefficients. `opt` may be NULL. n a power of two up to N/2.
+ * that, and N * 4 or N * 8 bytes each otherwise when lean or kept as coefficients. `opt` may be NULL. n a power of two up to N/2.
  * RFHE_E_ARG: no diagonals, an index twice, a matrix that does not fit the scale. RFHE_E_DEPTH: level 0. */
 RFHE_API RFHE_MUST_USE rfhe_status rfhe_linear_map_new(rfhe_linear_map **out, const rfhe_ckks *c,
                                                        size_t n, const rfhe_diagonal *diagonal,
@@ -516,8 +516,8 @@ RFHE_API uint32_t rfhe_slot_coefficient(uint32_t log2_n, uint32_t log2_slots, ui
  *   re, im   one number per slot of the refresh, in the order of slots; either may be NULL (zeros)
  * Coefficient k = rfhe_slot_coefficient(j) of the result is Re(w_j z_j), coefficient k + N/2 is Im(w_j z_j): for real
  * slots a mask with im alone puts them into the upper half.
- * Memory: N * 8 bytes per diagonal of the first factor (rfhe_to_coeffs_bytes; 64 MiB in B15-3), transformed when used,
- * which takes about as long as reading the transforms from memory would; the rest is the refresh's, which is borrowed and
+ * Memory: N * 4 bytes per diagonal of the first factor (rfhe_to_coeffs_bytes; twice that for |w| far above 1), transformed
+ * when used, which takes about as long as reading the transforms from memory would; the rest is the refresh's, which is borrowed and
  * must outlive the map. Factors are encoded at the scale of the first factor's prime (2^30 in B15-3), so w far below 1 loses
  * bits: put a common factor elsewhere. Immutable once made. RFHE_E_ARG: not finite or too large. RFHE_E_NOMEM. */
 typedef struct rfhe_to_coeffs rfhe_to_coeffs;
