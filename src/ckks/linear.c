@@ -38,12 +38,13 @@
 #include "ckks/encode.h"
 #include "ckks/linear.h"
 
-enum { MAX_BABY = 256, MAX_GIANT = 256, MIN_LOG2_RUN = 3 };
+enum { MAX_BABY = 256, MAX_GIANT = 256, MIN_LOG2_RUN = 3, LEAN_GROUP = 4 };
 
 typedef struct cell {
     uint32_t baby, giant; /* positions in the lists below */
     const uint64_t *limb; /* row r at r * (N >> log2_run), or NULL */
     const double *coef;   /* N coefficients, or NULL */
+    const int32_t *narrow; /* the same rounded, where all of them are below 2^30 and every prime, or NULL */
 } cell;
 
 struct rfhe_linear_map {
@@ -61,6 +62,7 @@ struct rfhe_linear_map {
     cell *cell;                                /* sorted by giant */
     uint64_t *limbs;                           /* of all cells, one after another, or NULL */
     double *coefs;                             /* likewise                                 */
+    int32_t *narrows;                          /* likewise                                 */
 };
 
 /* ---- The split ---- */
@@ -200,6 +202,19 @@ static size_t period(const double *x, size_t n)
     return n;
 }
 
+/* Whether N numbers, rounded, are below 2^30 and below every prime of the map. */
+static bool is_narrow(const rfhe_linear_map *m, const double *x)
+{
+    const rfhe_ckks *c = m->c;
+    double most = 0, least = 0x1p30;
+
+    for (uint32_t r = 0; r <= m->level + m->own_special; r++) {
+        least = fmin(least, (double)c->m[rfhe_row_prime(c, m->level, r)].q);
+    }
+    for (size_t i = 0; i < c->n; i++) { most = fmax(most, fabs(x[i])); }
+    return most + 1 < least;
+}
+
 /* Fills the diagonal of a cell from n slots re, im. work: N + 2n doubles. */
 static rfhe_status encode_cell(rfhe_linear_map *m, uint32_t place, const double *re, const double *im, double *work,
                                rfhe_error *err)
@@ -213,7 +228,18 @@ static rfhe_status encode_cell(rfhe_linear_map *m, uint32_t place, const double 
 
     (void)rfhe_slots_to_coeffs(c, work, work + n, re, im, slots, m->pt_scale);
     RFHE_TRY(rfhe_check_coeffs(c, work, n, m->level, err));
-    if (m->coefs != NULL) {
+    if (m->coefs != NULL || m->narrows != NULL) {
+        if (m->narrows != NULL && is_narrow(m, work)) {
+            int32_t *const narrow = m->narrows + place * n;
+            for (size_t i = 0; i < n; i++) { narrow[i] = (int32_t)rint(work[i]); }
+            x->narrow = narrow;
+            goto done;
+        }
+        if (m->coefs == NULL) { m->coefs = rfhe_alloc(m->cells * n, sizeof *m->coefs); }
+        if (m->coefs == NULL) {
+            st = rfhe_fail(err, RFHE_E_NOMEM, "no memory for a linear map of %" PRIu32 " diagonals", m->cells);
+            goto done;
+        }
         memcpy(m->coefs + place * n, work, n * sizeof *work);
         x->coef = m->coefs + place * n;
         goto done;
@@ -287,12 +313,14 @@ static rfhe_status make(rfhe_linear_map **out, const rfhe_ckks *c, size_t n, con
     if (m->log2_run < MIN_LOG2_RUN) { m->log2_run = 0; }
     RFHE_TRY(choose(m, index, count, opt->baby, err));
     /* One piece for all: memory comes in huge pages, of which every piece leaves half of one unused. */
-    if (m->is_lean && m->log2_run == 0) {
+    if (m->is_lean && m->log2_run == 0 && m->pt_scale <= 0x1p32) {
+        m->narrows = rfhe_alloc(m->cells * c->n, sizeof *m->narrows);
+    } else if (m->is_lean && m->log2_run == 0) {
         m->coefs = rfhe_alloc(m->cells * c->n, sizeof *m->coefs);
     } else {
         m->limbs = rfhe_alloc(m->cells * (m->level + 1 + m->own_special) * (c->n >> m->log2_run), sizeof *m->limbs);
     }
-    if (m->coefs == NULL && m->limbs == NULL) {
+    if (m->coefs == NULL && m->limbs == NULL && m->narrows == NULL) {
         st = rfhe_fail(err, RFHE_E_NOMEM, "no memory for a linear map of %zu diagonals", count);
         goto done;
     }
@@ -371,6 +399,7 @@ void rfhe_linear_map_free(rfhe_linear_map *m)
     if (m == NULL) { return; }
     rfhe_free(m->limbs);
     rfhe_free(m->coefs);
+    rfhe_free(m->narrows);
     rfhe_free(m->cell);
     rfhe_ckks_free(m->c);
     rfhe_free(m);
@@ -378,9 +407,14 @@ void rfhe_linear_map_free(rfhe_linear_map *m)
 
 size_t rfhe_linear_map_bytes(const rfhe_linear_map *m)
 {
-    const size_t rows = m->is_lean && m->log2_run == 0 ? 1 : m->level + 1 + m->own_special;
+    const size_t limb = (m->level + 1 + m->own_special) * (m->c->n >> m->log2_run) * sizeof(uint64_t);
+    size_t bytes = 0;
 
-    return m->cells * rows * (m->c->n >> m->log2_run) * sizeof(uint64_t);
+    for (uint32_t x = 0; x < m->cells; x++) {
+        const cell *k = &m->cell[x];
+        bytes += k->limb != NULL ? limb : m->c->n * (k->narrow != NULL ? sizeof *k->narrow : sizeof *k->coef);
+    }
+    return bytes;
 }
 
 void rfhe_linear_map_rotations(const rfhe_linear_map *m, uint32_t *baby, uint32_t *giant)
@@ -509,8 +543,27 @@ static void row_babies(const rfhe_evaluator *ev, const rfhe_linear_map *m, const
     }
 }
 
+/* Limb of prime `mod` of a diagonal kept as coefficients. */
+static void make_limb(const rfhe_linear_map *m, const cell *x, uint32_t prime, uint64_t *y)
+{
+    const rfhe_ckks *c = m->c;
+    const size_t n = c->n;
+    const rfhe_modulus *mod = &c->m[prime];
+
+    if (x->narrow != NULL) { /* below 2q: the transform takes that */
+        for (size_t i = 0; i < n; i++) { y[i] = (uint64_t)((int64_t)x->narrow[i] + (int64_t)mod->q); }
+    } else {
+        c->k->from_f64(y, x->coef, n, mod);
+    }
+    for (uint32_t p = m->own_special; p < m->special; p++) {
+        c->k->mul_const(y, y, rfhe_shoup_make(c->m[c->n_q + p].q % mod->q, mod->q), n, mod);
+    }
+    c->k->ntt_forward(y, &c->ntt[prime]);
+}
+
 /* Step 2: all babies of a row, then all giants' sums of it. sums: giant j, half h, row r at ((j*2 + h)*rows + r)*n.
- * space: this thread's room for the babies, two limbs, and the diagonals of one giant when they are lean. */
+ * space: this thread's room for the babies, two limbs, and LEAN_GROUP diagonals when they are kept as coefficients: so
+ * many are transformed at a time, and used while they are in the cache. */
 static void row_sums(const rfhe_evaluator *ev, const rfhe_linear_map *m, const rfhe_ct *a, const rfhe_key *const *keys,
                      uint32_t r, uint64_t *space, uint64_t *sums)
 {
@@ -531,28 +584,25 @@ static void row_sums(const rfhe_evaluator *ev, const rfhe_linear_map *m, const r
     row_babies(ev, m, a, keys, r, space);
     for (size_t o = 0; o < n; o += tile) {
         for (uint32_t x = 0; x < m->cells;) {
-            const uint32_t j = m->cell[x].giant;
+            const uint32_t j = m->cell[x].giant, most = is_lean ? LEAN_GROUP : MAX_BABY;
+            const bool adds = x > 0 && m->cell[x - 1].giant == j;
             uint32_t count = 0;
-            for (; x < m->cells && m->cell[x].giant == j; x++, count++) {
+            for (; count < most && x < m->cells && m->cell[x].giant == j; x++, count++) {
                 x0[count] = space + (size_t)2 * m->cell[x].baby * n + o;
                 x1[count] = x0[count] + n;
-                if (!is_lean) {
+                if (is_lean) {
+                    uint64_t *const y = fresh + (size_t)count * n;
+                    make_limb(m, &m->cell[x], prime, y);
+                    d[count] = y;
+                } else {
                     d[count] = m->cell[x].limb + r * kept + (o >> m->log2_run);
-                    continue;
                 }
-                uint64_t *const y = fresh + (size_t)count * n;
-                k->from_f64(y, m->cell[x].coef, n, mod);
-                for (uint32_t p = m->own_special; p < m->special; p++) {
-                    k->mul_const(y, y, rfhe_shoup_make(c->m[c->n_q + p].q % mod->q, mod->q), n, mod);
-                }
-                k->ntt_forward(y, &c->ntt[prime]);
-                d[count] = y;
             }
             uint64_t *const s0 = sums + ((size_t)j * 2 * rows + r) * n + o, *const s1 = s0 + (size_t)rows * n;
             if (m->log2_run != 0) {
                 k->inner_runs(s0, s1, d, x0, x1, count, tile, m->log2_run, mod);
             } else {
-                k->inner(s0, s1, d, x0, x1, count, tile, false, mod);
+                k->inner(s0, s1, d, x0, x1, count, tile, adds, mod);
             }
         }
     }
@@ -673,7 +723,7 @@ rfhe_status rfhe_ct_linear(rfhe_ct *out, const rfhe_ct *a, const rfhe_linear_map
         giant_noise = rfhe_noise_key_switch(c, giant_key[j], level);
     }
     const bool has_babies = m->babies > 1 || m->baby[0] != 0, is_lean = m->is_lean && m->log2_run == 0;
-    const size_t per_thread = ((is_lean ? 3 : 2) * (size_t)m->babies + 2) * n, sums_words = (size_t)m->giants * 2 * rows * n;
+    const size_t per_thread = (2 * (size_t)m->babies + 2 + (is_lean ? LEAN_GROUP : 0)) * n, sums_words = (size_t)m->giants * 2 * rows * n;
     RFHE_TRY(rfhe_evaluator_wide(ev, ev->threads * per_thread + sums_words + (size_t)(level + 1) * n, err));
     RFHE_TRY(rfhe_ct_reserve(out, m->is_raised ? level : level - 1, 2, err));
     uint64_t *const space = ev->wide, *const sums = space + ev->threads * per_thread, *const x = sums + sums_words;
