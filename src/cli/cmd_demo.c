@@ -174,7 +174,7 @@ static double available_gib(void)
 
 rfhe_status demo_encrypt(demo *d, rfhe_error *err)
 {
-    static const double wanted_gib = 5;
+    static const double wanted_gib = 4;
     rfhe_status st = RFHE_OK;
     sides_images images = {0};
     rfhe_program *p = d->p;
@@ -282,7 +282,7 @@ const rfhe_command rfhe_cmd_demo = {
         "measures that; plans the encrypted program; makes keys; encrypts test images, runs the whole network on the "
         "ciphertexts with public keys only, decrypts the labels, and compares them with the true ones and with the "
         "program on numbers.\n\n"
-        "Everything is computed, at 128-bit security. Nothing is encrypted when less than 5 GiB of memory are "
+        "Everything is computed, at 128-bit security. Nothing is encrypted when less than 4 GiB of memory are "
         "available.\n\n"
         "What was found is also written as one HTML page without scripts.",
     .example = "rfhe demo\nrfhe demo --quick --model net.onnx -o page.html --json",
