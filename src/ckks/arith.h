@@ -30,4 +30,14 @@ void rfhe_const_residues(const rfhe_ckks *c, uint64_t *r, double x, uint32_t lev
 void rfhe_rescale_limbs(rfhe_evaluator *ev, uint32_t level, uint32_t halves, const uint64_t *const in[],
                         uint64_t *const out[], rfhe_limb_fn *make, void *user);
 
+/* Numbers that stand for those in the slots, with weights that add up to 1: where errors are estimated. */
+enum { RFHE_MAX_SAMPLES = 64 };
+typedef struct rfhe_samples {
+    uint32_t count;
+    double x[RFHE_MAX_SAMPLES], weight[RFHE_MAX_SAMPLES];
+} rfhe_samples;
+/* rfhe_ct_evaluate whose estimates of error and bound are those of the samples. */
+RFHE_MUST_USE rfhe_status rfhe_evaluate_samples(rfhe_ct *out, const rfhe_ct *a, const rfhe_poly_program *p,
+                                                const rfhe_samples *samples, rfhe_evaluator *ev, rfhe_error *err);
+
 #endif

@@ -181,6 +181,8 @@ void rfhe_key_expand(rfhe_key *k, const rfhe_ckks *c);
 /* Chooses `special` if it is 0, sets digits, allocates data; element and level are set. */
 RFHE_MUST_USE rfhe_status rfhe_key_allocate(rfhe_key *k, const rfhe_ckks *c, rfhe_error *err);
 
+enum { RFHE_SPARES = 3 };
+
 struct rfhe_evaluator {
     rfhe_ckks *c;
     const rfhe_eval_keys *keys; /* borrowed; may be NULL */
@@ -197,6 +199,7 @@ struct rfhe_evaluator {
     rfhe_ct **pool;      /* spare ciphertexts of polynomial programs and maps; grows, never shrinks     */
     uint32_t pool_count;
     uint64_t *wide;      /* of linear maps; grows, never shrinks                                        */
+    rfhe_ct *spare[RFHE_SPARES]; /* of the refresh; made when first wanted                              */
     size_t wide_words;
     struct rfhe_evaluator **sub; /* one for each thread: small workspaces of teams of one; see rfhe_evaluator_subs */
     uint32_t sub_count, sub_level, sub_special, sub_digits;
@@ -209,6 +212,8 @@ enum { RFHE_SCRATCH_LIMBS_AT = (RFHE_CONVERT_MAX + 1) * RFHE_BLOCK, RFHE_SCRATCH
 /* At least `count` spare ciphertexts in ev->pool with room for `level`. */
 RFHE_MUST_USE rfhe_status rfhe_evaluator_pool(rfhe_evaluator *ev, uint32_t count, uint32_t level, rfhe_error *err);
 
+/* ev->spare[i] exists and has room for `level`. */
+RFHE_MUST_USE rfhe_status rfhe_evaluator_spare(rfhe_evaluator *ev, uint32_t i, uint32_t level, rfhe_error *err);
 /* At least `words` in ev->wide, contents undefined. */
 RFHE_MUST_USE rfhe_status rfhe_evaluator_wide(rfhe_evaluator *ev, size_t words, rfhe_error *err);
 

@@ -264,6 +264,7 @@ void rfhe_evaluator_free(rfhe_evaluator *ev)
     rfhe_free(ev->scratch);
     for (uint32_t i = 0; i < ev->pool_count; i++) { rfhe_ct_free(ev->pool[i]); }
     rfhe_free(ev->pool);
+    for (uint32_t i = 0; i < RFHE_SPARES; i++) { rfhe_ct_free(ev->spare[i]); }
     rfhe_free(ev->wide);
     drop_subs(ev);
     for (int h = 0; h < 2; h++) {
@@ -299,6 +300,19 @@ rfhe_status rfhe_evaluator_pool(rfhe_evaluator *ev, uint32_t count, uint32_t lev
         ev->bytes += 2 * (size_t)(ev->pool[i]->room - room) * ev->c->n * sizeof(uint64_t);
     }
     return RFHE_OK;
+}
+
+rfhe_status rfhe_evaluator_spare(rfhe_evaluator *ev, uint32_t i, uint32_t level, rfhe_error *err)
+{
+    if (ev->spare[i] == NULL) {
+        const rfhe_status st = rfhe_ct_new(&ev->spare[i], ev->c, level, err);
+        if (st != RFHE_OK) { return st; }
+        ev->bytes += 2 * (size_t)(level + 1) * ev->c->n * sizeof(uint64_t);
+    }
+    const uint32_t room = ev->spare[i]->room;
+    const rfhe_status st = rfhe_ct_reserve(ev->spare[i], level, 2, err);
+    ev->bytes += 2 * (size_t)(ev->spare[i]->room - room) * ev->c->n * sizeof(uint64_t);
+    return st;
 }
 
 rfhe_status rfhe_evaluator_wide(rfhe_evaluator *ev, size_t words, rfhe_error *err)

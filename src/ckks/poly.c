@@ -12,6 +12,13 @@
  * anyway); and a term's constant x is encoded at D_(k+1) q / D_t, which is exact. The input at a nominal scale gives
  * nominal scales throughout.
  *
+ * Errors. Each node adds an error of its own (rounding, key switch), and carries those of its operands on. To first order
+ * the error of node i reaches the result multiplied by d result / d node_i, so that errors which meet again (of a and b
+ * in a b, of c in 2 c^2 - 1) add up with their signs. These derivatives depend on the number in the slot: they are
+ * computed backwards for sample numbers, and the estimate is the root of the mean square over the samples. So it says
+ * how large errors are over slots whose numbers are spread like the samples, evenly over [-bound, bound] unless the
+ * caller knows better (the refresh does); at the worst number the error may be several times that.
+ *
  * Schedules. rfhe_poly_program_new writes p = q B_n + r with B_n = x^n or T_n, n a power of two, recursively; q and r
  * of one degree share their work: r - alpha q is of lower degree, alpha q is one multiple of a node at hand. */
 #include <math.h>
@@ -20,7 +27,7 @@
 #include "base/mem.h"
 #include "ckks/poly.h"
 
-enum { MAX_NODES = RFHE_POLY_MAX_NODES, MAX_CHOICES = 16384, NONE = 0xffff, SAMPLES = 33, LANES = 64 };
+enum { MAX_NODES = RFHE_POLY_MAX_NODES, MAX_CHOICES = 16384, NONE = 0xffff, UNIFORM_SAMPLES = 33, SLOT_SAMPLES = 64 };
 
 typedef rfhe_poly_node node;
 typedef struct rfhe_poly_compiler compiler;
@@ -547,36 +554,56 @@ static void add_multiple(const rfhe_ckks *c, rfhe_ct *r, const rfhe_ct *t, int64
     }
 }
 
-/* The largest |value| of every node for inputs up to `in`, sampled; with vectors over at most LANES different slots. */
-static void find_bounds(double *bound, const rfhe_poly_program *p, const rfhe_poly_vectors *v, double in)
+/* The variance of the result: sum over nodes of variance[i] times the weighted mean square of d result / d node i over
+ * the samples, with vectors (v, or NULL) over at most SLOT_SAMPLES slots as well. *bound = largest |result| there. */
+static double carried_variance(double *bound, const rfhe_poly_program *p, const rfhe_poly_vectors *v,
+                               const rfhe_samples *samples, const double *variance)
 {
-    const size_t lanes = v == NULL ? 1 : v->lanes, used = lanes < LANES ? lanes : LANES;
-    double value[MAX_NODES];
+    const size_t slots = v == NULL ? 1 : v->n < SLOT_SAMPLES ? v->n : SLOT_SAMPLES;
+    double sum = 0;
+    uint32_t first[MAX_NODES] = {0}; /* number of a node's first constant */
 
-    memset(bound, 0, p->count * sizeof *bound);
-    for (size_t k = 0; k < used; k++) {
-        const double *const numbers = v == NULL ? NULL : v->number + k * lanes / used * v->constants;
-        for (int s = 0; s < SAMPLES; s++) {
-            const double *at = numbers;
-            value[0] = in * (2.0 * s / (SAMPLES - 1) - 1);
+    for (uint32_t i = 2; i < p->count; i++) { first[i] = first[i - 1] + p->node[i - 1].terms + 1; }
+    *bound = 0;
+    for (size_t k = 0; k < slots; k++) {
+        const double *const number = v == NULL ? NULL : v->number + (size_t)v->lane[k * v->n / slots] * v->constants;
+        for (uint32_t s = 0; s < samples->count; s++) {
+            double value[MAX_NODES] = {samples->x[s]}, slope[MAX_NODES] = {0}, part = 0;
             for (uint32_t i = 1; i < p->count; i++) {
-                value[i] = rfhe_poly_node_value(&p->node[i], value, at);
-                bound[i] = fmax(bound[i], fabs(value[i]));
-                if (at != NULL) { at += p->node[i].terms + 1; }
+                value[i] = rfhe_poly_node_value(&p->node[i], value, number != NULL ? number + first[i] : NULL);
             }
+            *bound = fmax(*bound, fabs(value[p->count - 1]));
+            slope[p->count - 1] = 1;
+            for (uint32_t i = p->count - 1; i > 0; i--) {
+                const node *e = &p->node[i];
+                const double *const x = number != NULL ? number + first[i] : e->x;
+                const double d = slope[i];
+                part += d * d * variance[i];
+                for (uint16_t j = 0; j < e->products; j++) {
+                    slope[e->a[j]] += d * e->f[j] * value[e->b[j]];
+                    slope[e->b[j]] += d * e->f[j] * value[e->a[j]];
+                }
+                for (uint16_t j = 0; j < e->terms; j++) {
+                    const rfhe_pt *const pt = v == NULL ? NULL : v->pt[first[i] + j];
+                    slope[e->t[j]] += d * x[j];
+                    if (pt != NULL) { part += pow(d * value[e->t[j]] * pt->error, 2); }
+                }
+                for (uint16_t j = 0; j < e->posts; j++) { slope[e->p[j]] += d * e->px[j]; }
+            }
+            sum += samples->weight[s] * (part + slope[0] * slope[0] * variance[0]);
         }
     }
-    bound[0] = in;
+    return sum / (double)slots;
 }
 
 /* v: NULL, or the vectors whose program p is. */
 static rfhe_status evaluate(rfhe_ct *out, const rfhe_ct *a, const rfhe_poly_program *p, const rfhe_poly_vectors *v,
-                            rfhe_evaluator *ev, rfhe_error *err)
+                            const rfhe_samples *samples, rfhe_evaluator *ev, rfhe_error *err)
 {
     const rfhe_ckks *c = ev->c;
     rfhe_status st = RFHE_OK;
     const rfhe_key *relin[RFHE_CKKS_MAX_LEVELS] = {NULL};
-    double scale[RFHE_CKKS_MAX_LEVELS + 1], bound[MAX_NODES], error[MAX_NODES];
+    double scale[RFHE_CKKS_MAX_LEVELS + 1], variance[MAX_NODES], bound = 0;
     const rfhe_ct *at[MAX_NODES];
     const uint32_t top = v != NULL ? v->level : a->level;
 
@@ -613,9 +640,8 @@ static rfhe_status evaluate(rfhe_ct *out, const rfhe_ct *a, const rfhe_poly_prog
     RFHE_TRY(rfhe_evaluator_pool(ev, p->info.registers, top, err));
     RFHE_TRY(rfhe_ct_reserve(out, top - p->info.depth, 2, err));
 
-    find_bounds(bound, p, v, a->bound);
     at[0] = a;
-    error[0] = a->error;
+    variance[0] = a->error * a->error;
     uint32_t first = 0; /* number of this node's first constant */
     for (uint32_t i = 1; i < p->count; i++) {
         const node *e = &p->node[i];
@@ -627,23 +653,19 @@ static rfhe_status evaluate(rfhe_ct *out, const rfhe_ct *a, const rfhe_poly_prog
         const rfhe_pt *const y = pt != NULL ? pt[e->terms] : NULL;
         const bool late = fabs(e->y * pre) >= 0x1p100;
         rfhe_combine f = {.level = level, .products = e->products, .terms = e->terms, .y = late ? 0 : e->y * pre};
-        double variance = 0;
+        double own = 0; /* variance that this node adds */
         for (uint16_t j = 0; j < e->products; j++) {
             f.a[j] = at[e->a[j]];
             f.b[j] = at[e->b[j]];
             f.f[j] = e->f[j];
-            const double ea = error[e->a[j]] * bound[e->b[j]], eb = error[e->b[j]] * bound[e->a[j]];
-            variance += e->f[j] * (double)e->f[j] * (e->a[j] == e->b[j] ? 4 * ea * ea : ea * ea + eb * eb);
         }
         for (uint16_t j = 0; j < e->terms; j++) {
             f.t[j] = at[e->t[j]];
             if (pt != NULL && pt[j] != NULL) {
                 f.w[j] = pt[j]->data;
-                variance += pow(v->rms[first + j] * error[e->t[j]], 2) + pow(bound[e->t[j]] * pt[j]->error, 2);
                 continue;
             }
             f.x[j] = e->x[j] * pre / scale[p->node[e->t[j]].depth];
-            variance += pow(e->x[j] * error[e->t[j]], 2);
         }
         rfhe_combine_run(ev, r, &f, relin[level], e->rescale);
         if (late) {
@@ -658,41 +680,58 @@ static rfhe_status evaluate(rfhe_ct *out, const rfhe_ct *a, const rfhe_poly_prog
             for (uint32_t l = 0; l <= r->level; l++) {
                 c->k->add(rfhe_ct_limb(r, 0, l), rfhe_ct_limb(r, 0, l), y->data + l * c->n, c->n, &c->m[l]);
             }
-            variance += y->error * y->error;
+            own += y->error * y->error;
         }
-        for (uint16_t j = 0; j < e->posts; j++) {
-            add_multiple(c, r, at[e->p[j]], (int64_t)e->px[j]);
-            variance += pow(e->px[j] * error[e->p[j]], 2);
-        }
+        for (uint16_t j = 0; j < e->posts; j++) { add_multiple(c, r, at[e->p[j]], (int64_t)e->px[j]); }
         at[i] = r;
-        if (e->products > 0) {
-            variance += pow(rfhe_noise_slot(c, rfhe_noise_key_switch(c, relin[level], level), pre), 2);
-        }
-        if (e->rescale) { variance += pow(rfhe_noise_slot(c, rfhe_noise_rounding(c), scale[e->depth]), 2); }
-        error[i] = sqrt(variance);
+        if (e->products > 0) { own += pow(rfhe_noise_slot(c, rfhe_noise_key_switch(c, relin[level], level), pre), 2); }
+        if (e->rescale) { own += pow(rfhe_noise_slot(c, rfhe_noise_rounding(c), scale[e->depth]), 2); }
+        variance[i] = own;
         if (v != NULL) { first += e->terms + 1U; }
     }
+    const double carried = carried_variance(&bound, p, v, samples, variance);
     out->scale = scale[p->info.depth] / p->out_scale;
-    out->bound = bound[p->count - 1] * p->out_scale;
-    out->error = error[p->count - 1] * p->out_scale;
+    out->bound = bound * p->out_scale;
+    out->error = sqrt(carried) * p->out_scale;
 done:
     return st;
+}
+
+/* Numbers spread evenly over [-bound, bound]. */
+static rfhe_samples spread_evenly(double bound)
+{
+    rfhe_samples even = {.count = UNIFORM_SAMPLES};
+
+    for (uint32_t s = 0; s < even.count; s++) {
+        even.x[s] = bound * (2.0 * s / (even.count - 1) - 1);
+        even.weight[s] = 1.0 / even.count;
+    }
+    return even;
 }
 
 rfhe_status rfhe_ct_evaluate(rfhe_ct *out, const rfhe_ct *a, const rfhe_poly_program *p, rfhe_evaluator *ev,
                              rfhe_error *err)
 {
-    return evaluate(out, a, p, NULL, ev, err);
+    const rfhe_samples even = spread_evenly(a->bound);
+
+    return evaluate(out, a, p, NULL, &even, ev, err);
+}
+
+rfhe_status rfhe_evaluate_samples(rfhe_ct *out, const rfhe_ct *a, const rfhe_poly_program *p,
+                                  const rfhe_samples *samples, rfhe_evaluator *ev, rfhe_error *err)
+{
+    return evaluate(out, a, p, NULL, samples, ev, err);
 }
 
 rfhe_status rfhe_ct_evaluate_vectors(rfhe_ct *out, const rfhe_ct *a, const rfhe_poly_vectors *v, rfhe_evaluator *ev,
                                      rfhe_error *err)
 {
+    const rfhe_samples even = spread_evenly(a->bound);
     const rfhe_status st = rfhe_check_same_scale(a->scale, v->scale, err);
 
     if (st != RFHE_OK) { return st; }
     if (!rfhe_ckks_same(v->c, ev->c)) {
         return rfhe_fail(err, RFHE_E_ARG, "the vectors belong to other parameters than the evaluator");
     }
-    return evaluate(out, a, v->p, v, ev, err);
+    return evaluate(out, a, v->p, v, &even, ev, err);
 }

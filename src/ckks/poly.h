@@ -54,7 +54,6 @@ struct rfhe_poly_vectors {
     size_t n, lanes;
     uint32_t *lane;  /* of each slot: slots with the same numbers share one */
     double *number;  /* constant k of lane l at l * constants + k           */
-    double *rms;     /* of each constant, over the slots                    */
     rfhe_pt **pt;    /* of each constant; NULL where it is a number         */
     size_t bytes;
 };

@@ -164,10 +164,9 @@ rfhe_status rfhe_poly_vectors_new(rfhe_poly_vectors **out, const rfhe_poly_progr
     for (uint32_t i = 1; i < p->count; i++) { v->constants += p->node[i].terms + 1U; }
     v->p = copy_program(p);
     v->lane = rfhe_alloc(n, sizeof *v->lane);
-    v->rms = rfhe_calloc(v->constants, sizeof *v->rms);
     v->pt = rfhe_calloc(v->constants, sizeof *v->pt);
     list = rfhe_calloc(v->constants, sizeof *list);
-    if (v->p == NULL || v->lane == NULL || v->rms == NULL || v->pt == NULL || list == NULL) { goto no_memory; }
+    if (v->p == NULL || v->lane == NULL || v->pt == NULL || list == NULL) { goto no_memory; }
     if (find_lanes(v, first, value, p->vectors) != RFHE_OK) { goto no_memory; }
     v->number = rfhe_alloc(v->lanes * v->constants, sizeof *v->number);
     if (v->number == NULL) { goto no_memory; }
@@ -186,19 +185,13 @@ rfhe_status rfhe_poly_vectors_new(rfhe_poly_vectors **out, const rfhe_poly_progr
     uint32_t at = 0, work[RFHE_POLY_MAX_NODES * 2] = {0};
     rfhe_status status[RFHE_POLY_MAX_NODES * 2] = {RFHE_OK};
     for (uint32_t k = 0; k < v->constants; k++) {
-        double square = 0;
         if (!list[k].is_vector) { continue; }
         if (at == sizeof work / sizeof *work) {
             st = rfhe_fail(err, RFHE_E_UNSUPPORTED, "a program with more than %zu constants per slot",
                            sizeof work / sizeof *work);
             goto done;
         }
-        for (size_t i = 0; i < n; i++) {
-            const double x = v->number[(size_t)v->lane[i] * v->constants + k];
-            slots[at * n + i] = x;
-            square += x * x;
-        }
-        v->rms[k] = sqrt(square / (double)n);
+        for (size_t i = 0; i < n; i++) { slots[at * n + i] = v->number[(size_t)v->lane[i] * v->constants + k]; }
         work[at++] = k;
     }
     rfhe_error *const error = rfhe_calloc(at + 1, sizeof *error);
@@ -234,7 +227,6 @@ void rfhe_poly_vectors_free(rfhe_poly_vectors *v)
     if (v == NULL) { return; }
     for (uint32_t k = 0; k < v->constants && v->pt != NULL; k++) { rfhe_pt_free(v->pt[k]); }
     rfhe_free(v->pt);
-    rfhe_free(v->rms);
     rfhe_free(v->number);
     rfhe_free(v->lane);
     rfhe_poly_program_free(v->p);

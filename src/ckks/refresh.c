@@ -2,10 +2,11 @@
  * between slots and coefficients, reduction.h the polynomial that removes multiples of q_0.
  *
  * Scales. Levels are named from the top: T .. T-g+2 are spent by CoeffsToSlots, whose first factor spends none
- * (linear.c, "Raised"), the next d by the reduction, which ends at raise_level r. A program of products sets its scales itself, D_(k+1) = D_k^2 / q (poly.c), so the scale D_d at which
- * it ends is reached by choosing the scale D_0 at which it starts: backwards, D_k = sqrt(D_(k+1) q). What it ends with is
- * sin(2 pi u), u = x scale_0 / q_0; calling that x multiplies the scale by 2 pi scale_0 / q_0 without touching a residue.
- * So D_d = nominal scale at r, divided by 2 pi scale_0 / q_0: nothing is corrected anywhere, no level is lost to it.
+ * (linear.c, "Raised"), the next d by the reduction, which ends at raise_level r. A program of products sets its scales
+ * itself, D_(k+1) = D_k^2 / q (poly.c), so the scale D_d at which it ends is reached by choosing the scale D_0 at which it
+ * starts: backwards, D_k = sqrt(D_(k+1) q). What it ends with is sin(2 pi u), u = x scale_0 / q_0; calling that x
+ * multiplies the scale by 2 pi scale_0 / q_0 without touching a residue. So D_d = nominal scale at r, divided by
+ * 2 pi scale_0 / q_0: nothing is corrected anywhere, no level is lost to it.
  *
  * The integers. Raised from level 0 to the top, a ciphertext under the sparse secret s' decrypts to m + q_0 I with small
  * I. Taken at scale q_0 that is u + I in every coefficient. CoeffsToSlots carries the gain 1 / (k + 1/4), and a half for
@@ -24,12 +25,13 @@
  * Layers are dealt to the factors by the estimate of linear.c.
  *
  * Sources: Chen, Han 2018; Bossuat, Mouchet, Troncoso-Pastoriza, Hubaux 2021 (structure), Bossuat, Troncoso-Pastoriza,
- * Hubaux 2022 (encapsulation); [CCLW25] (first factor); the order SlotsToCoeffs first: Bae, Cheon, Kim, Stehle 2024 and OpenFHE 1.5. */
+ * Hubaux 2022 (encapsulation); [YZSW25] (first factor); the order SlotsToCoeffs first: Bae, Cheon, Kim, Stehle 2024 and OpenFHE 1.5. */
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
 
 #include "base/mem.h"
+#include "ckks/arith.h"
 #include "ckks/dft.h"
 #include "ckks/internal.h"
 #include "ckks/linear.h"
@@ -382,6 +384,25 @@ const rfhe_ckks *rfhe_refresh_params(const rfhe_refresh *r)
     return r->c;
 }
 
+rfhe_status rfhe_ct_to_coeffs_halves(rfhe_ct *out, const rfhe_ct *low, const rfhe_ct *high, const rfhe_refresh *r,
+                                     rfhe_evaluator *ev, rfhe_error *err)
+{
+    rfhe_status st = RFHE_OK;
+
+    RFHE_TRY(check_refresh(r, ev, err));
+    RFHE_TRY(rfhe_evaluator_spare(ev, 0, r->opt.to_coeffs_level, err));
+    rfhe_ct *const both = ev->spare[0];
+    RFHE_TRY(rfhe_check_ct(ev, high, "the upper half", err));
+    const uint32_t level = high->level < r->opt.to_coeffs_level ? high->level : r->opt.to_coeffs_level;
+    RFHE_TRY(rfhe_ct_drop(both, high, level, ev, err));
+    RFHE_TRY(rfhe_ct_mul_monomial(both, both, (uint32_t)(r->c->n / 2), ev, err)); /* times i */
+    RFHE_TRY(rfhe_ct_add(both, both, low, ev, err));
+    RFHE_TRY(rfhe_ct_to_coeffs(out, both, r, ev, err));
+
+done:
+    return st;
+}
+
 /* From the dense secret to the sparse one, at level 0. */
 static rfhe_status encapsulate(rfhe_evaluator *ev, rfhe_ct *ct, double *variance, rfhe_error *err)
 {
@@ -463,11 +484,11 @@ rfhe_status rfhe_refresh_to_slots(rfhe_ct *real, rfhe_ct *imag, const rfhe_ct *a
 {
     const rfhe_ckks *c = r->c;
     rfhe_status st = RFHE_OK;
-    rfhe_ct *conjugate = NULL;
     const double quarter = -0.25 / (r->reduction.k + 0.25);
 
     RFHE_TRY(check_refresh(r, ev, err));
-    RFHE_TRY(rfhe_ct_new(&conjugate, c, c->n_q - 1, err));
+    RFHE_TRY(rfhe_evaluator_spare(ev, 2, c->n_q - r->opt.to_slots_factors, err));
+    rfhe_ct *const conjugate = ev->spare[2];
     RFHE_TRY(rfhe_ct_linear(real, a, r->to_slots[0], ev, err));
     for (uint32_t f = 1; f < r->opt.to_slots_factors; f++) {
         RFHE_TRY(rfhe_ct_linear(real, real, r->to_slots[f], ev, err));
@@ -488,8 +509,25 @@ rfhe_status rfhe_refresh_to_slots(rfhe_ct *real, rfhe_ct *imag, const rfhe_ct *a
     rfhe_ct_set_bound(real, 1);
 
 done:
-    rfhe_ct_free(conjugate);
     return st;
+}
+
+/* What enters the reduction: x = (u + I - 1/4) / (k + 1/4) at u = 0, I the rounded sum of RFHE_SPARSE_WEIGHT + 1 uniform
+ * terms, nearly normal. */
+static rfhe_samples integers(const rfhe_refresh *r)
+{
+    const int32_t k = (int32_t)(r->reduction.k < RFHE_MAX_SAMPLES / 2 ? r->reduction.k : RFHE_MAX_SAMPLES / 2 - 1);
+    const double variance = (RFHE_SPARSE_WEIGHT + 1) / 12.0;
+    rfhe_samples s = {.count = 2 * (uint32_t)k + 1};
+    double sum = 0;
+
+    for (int32_t i = -k; i <= k; i++) {
+        s.x[i + k] = (i - 0.25) / (r->reduction.k + 0.25);
+        s.weight[i + k] = exp(-(double)i * i / (2 * variance));
+        sum += s.weight[i + k];
+    }
+    for (uint32_t i = 0; i < s.count; i++) { s.weight[i] /= sum; }
+    return s;
 }
 
 rfhe_status rfhe_refresh_reduce(rfhe_ct *out, const rfhe_ct *a, const rfhe_refresh *r, rfhe_evaluator *ev,
@@ -498,16 +536,40 @@ rfhe_status rfhe_refresh_reduce(rfhe_ct *out, const rfhe_ct *a, const rfhe_refre
     const rfhe_ckks *c = r->c;
     const double ratio = c->scale[0] / (double)c->m[0].q, u = r->opt.bound * ratio;
     rfhe_status st = RFHE_OK;
+    const rfhe_samples at = integers(r);
 
     RFHE_TRY(check_refresh(r, ev, err));
-    RFHE_TRY(rfhe_ct_evaluate(out, a, r->program, ev, err));
+    RFHE_TRY(rfhe_evaluate_samples(out, a, r->program, &at, ev, err));
     RFHE_TRY(rfhe_ct_set_scale(out, out->scale * two_pi * ratio, err));
     RFHE_TRY(rfhe_check_same_scale(out->scale, c->scale[r->out_level], err));
     out->scale = c->scale[r->out_level]; /* equal but for the last bits of square roots */
-    /* The series' error and the sine's cubic term, in the unit of the numbers. */
-    const double idea = two_pi * two_pi * u * u * u / 6;
+    /* The series' error and the sine's cubic term, in the unit of the numbers: its root mean square for numbers spread
+     * evenly over [-bound, bound], where u^6 has the mean 1/7 of its largest value. */
+    const double idea = two_pi * two_pi * u * u * u / 6 / sqrt(7);
     out->error = hypot(out->error, hypot(r->reduction.error, idea) / ratio);
     rfhe_ct_set_bound(out, r->opt.bound);
+
+done:
+    return st;
+}
+
+rfhe_status rfhe_ct_raise_halves(rfhe_ct *low, rfhe_ct *high, const rfhe_ct *a, const rfhe_refresh *r,
+                                 rfhe_evaluator *ev, rfhe_error *err)
+{
+    const uint32_t top = r->c->n_q - 1;
+    rfhe_status st = RFHE_OK;
+
+    RFHE_TRY(check_refresh(r, ev, err));
+    RFHE_TRY(rfhe_evaluator_spare(ev, 0, top, err));
+    if (high != NULL) { RFHE_TRY(rfhe_evaluator_spare(ev, 1, top, err)); }
+    rfhe_ct *const real = ev->spare[0], *const imag = high != NULL ? ev->spare[1] : NULL;
+    RFHE_TRY(rfhe_refresh_mod_raise(real, a, r, ev, err));
+    RFHE_TRY(rfhe_refresh_to_slots(real, imag, real, r, ev, err));
+    if (high != NULL) { /* its room first, so that nothing is left half done */
+        RFHE_TRY(rfhe_check_ct(ev, low, "the output", err));
+        RFHE_TRY(rfhe_refresh_reduce(high, imag, r, ev, err));
+    }
+    RFHE_TRY(rfhe_refresh_reduce(low, real, r, ev, err));
 
 done:
     return st;
@@ -517,25 +579,24 @@ rfhe_status rfhe_ct_raise(rfhe_ct *out, const rfhe_ct *a, const rfhe_refresh *r,
                           rfhe_error *err)
 {
     const rfhe_ckks *c = r->c;
-    const uint32_t top = c->n_q - 1;
     rfhe_status st = RFHE_OK;
-    rfhe_ct *raised = NULL, *imag = NULL;
 
+    if (!r->opt.complex_slots) { return rfhe_ct_raise_halves(out, NULL, a, r, ev, err); }
     RFHE_TRY(check_refresh(r, ev, err));
-    RFHE_TRY(rfhe_ct_new(&raised, c, top, err));
-    if (r->opt.complex_slots) { RFHE_TRY(rfhe_ct_new(&imag, c, top, err)); }
-    RFHE_TRY(rfhe_refresh_mod_raise(raised, a, r, ev, err));
-    RFHE_TRY(rfhe_refresh_to_slots(raised, imag, raised, r, ev, err));
-    RFHE_TRY(rfhe_refresh_reduce(out, raised, r, ev, err));
-    if (imag != NULL) {
-        RFHE_TRY(rfhe_refresh_reduce(imag, imag, r, ev, err));
-        RFHE_TRY(rfhe_ct_mul_monomial(imag, imag, (uint32_t)(c->n / 2), ev, err));
-        RFHE_TRY(rfhe_ct_add(out, out, imag, ev, err));
-        rfhe_ct_set_bound(out, r->opt.bound);
-    }
+    RFHE_TRY(rfhe_check_ct(ev, out, "the output", err));
+    RFHE_TRY(rfhe_evaluator_spare(ev, 0, c->n_q - 1, err));
+    rfhe_ct *const real = ev->spare[0];
+    rfhe_ct *imag = NULL;
+    RFHE_TRY(rfhe_evaluator_spare(ev, 1, c->n_q - 1, err));
+    imag = ev->spare[1];
+    RFHE_TRY(rfhe_refresh_mod_raise(real, a, r, ev, err));
+    RFHE_TRY(rfhe_refresh_to_slots(real, imag, real, r, ev, err));
+    RFHE_TRY(rfhe_refresh_reduce(real, real, r, ev, err));
+    RFHE_TRY(rfhe_refresh_reduce(imag, imag, r, ev, err));
+    RFHE_TRY(rfhe_ct_mul_monomial(imag, imag, (uint32_t)(c->n / 2), ev, err));
+    RFHE_TRY(rfhe_ct_add(out, real, imag, ev, err));
+    rfhe_ct_set_bound(out, r->opt.bound);
 
 done:
-    rfhe_ct_free(raised);
-    rfhe_ct_free(imag);
     return st;
 }

@@ -8,7 +8,10 @@
 #include "cli/bench.h"
 #include "cli/paf_program.h"
 
-enum { COMMON_LOG2_N = 15, COMMON_DEPTH = 11, SCALE_BITS = 40 };
+/* The common set: 45 + 11 * 41 bits, so that six primes of the chain are a digit for five special primes of 50 bits, seven
+ * for six and eight for seven: at each level the number of special primes can be the one that is fastest there. */
+enum { COMMON_LOG2_N = 15, COMMON_DEPTH = 11, COMMON_SCALE_BITS = 41, COMMON_FIRST_BITS = 45, COMMON_SPECIAL = 7 };
+enum { SCALE_BITS = 40 };
 
 typedef struct job {
     rfhe_ckks *c;
@@ -53,8 +56,15 @@ static rfhe_status prepare(job *j, const rfhe_paf *f, bool is_common, uint64_t s
 
     RFHE_TRY(rfhe_paf_compile(&j->program, f, err));
     const uint32_t depth = rfhe_poly_program_info(j->program).depth;
-    o.depth = is_common ? COMMON_DEPTH : depth;
-    o.log2_n = is_common ? COMMON_LOG2_N : 0;
+    o.depth = depth;
+    if (is_common) {
+        o = (rfhe_ckks_options){.log2_n = COMMON_LOG2_N,
+                                .depth = COMMON_DEPTH,
+                                .scale_bits = COMMON_SCALE_BITS,
+                                .first_bits = COMMON_FIRST_BITS,
+                                .special_count = COMMON_SPECIAL,
+                                .special_bits = 50};
+    }
     RFHE_TRY(rfhe_ckks_new(&j->c, &o, err));
     rfhe_ckks_get_info(j->c, &info);
     j->slots = (size_t)1 << (info.log2_n - 1);

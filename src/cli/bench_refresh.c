@@ -27,7 +27,7 @@ typedef struct job {
     uint64_t values, failures; /* numbers compared; those off by more than 2^-6 */
 } job;
 
-static rfhe_status prepare(job *j, const rfhe_refresh_set *set, uint32_t log2_slots, rfhe_error *err)
+static rfhe_status prepare(job *j, const rfhe_refresh_set *set, uint32_t log2_slots, bool is_lean, rfhe_error *err)
 {
     rfhe_status st = RFHE_OK;
     rfhe_key_list list = {0};
@@ -35,6 +35,7 @@ static rfhe_status prepare(job *j, const rfhe_refresh_set *set, uint32_t log2_sl
     rfhe_ckks_info info;
 
     if (log2_slots != 0) { opt.log2_slots = log2_slots; }
+    opt.lean = is_lean;
     RFHE_TRY(rfhe_ckks_new(&j->c, &set->ckks, err));
     RFHE_TRY(rfhe_secret_key_new(&j->sk, j->c, NULL, err));
     RFHE_TRY(rfhe_refresh_new(&j->r, j->c, &opt, err));
@@ -155,6 +156,7 @@ static void add_row(rfhe_bench *b, const char *op, const rfhe_refresh_set *set, 
         rfhe_bench_integer(b, "keys", (int64_t)rfhe_eval_keys_count(j->keys));
         rfhe_bench_number(b, "key_mib", (double)rfhe_eval_keys_bytes(j->keys) / (1 << 20));
         rfhe_bench_number(b, "plain_mib", (double)info.plain_bytes / (1 << 20));
+        rfhe_bench_number(b, "work_mib", (double)rfhe_evaluator_bytes(j->ev) / (1 << 20));
         rfhe_bench_number(b, "peak_rss_mib", (double)rfhe_peak_rss() / (1 << 20));
         rfhe_bench_integer(b, "rotations", info.rotations);
         rfhe_bench_integer(b, "relinearisations", info.products);
@@ -226,6 +228,39 @@ done:
     return st;
 }
 
+/* All N coefficients: one way to coefficients, one raise with two modular reductions. */
+static rfhe_status run_halves(rfhe_bench *b, const rfhe_refresh_set *set, job *j, unsigned runs, rfhe_rng *rng,
+                              rfhe_error *err)
+{
+    const uint32_t level = rfhe_refresh_get_info(j->r).to_coeffs_level;
+    rfhe_status st = RFHE_OK;
+    rfhe_pt *pt = NULL;
+    rfhe_ct *high = NULL;
+
+    RFHE_TRY(rfhe_ct_new(&high, j->c, level, err));
+    fill(j, 0, rng);
+    RFHE_TRY(rfhe_encode(&pt, j->c, j->x, NULL, j->slots, level, 0, err));
+    for (unsigned run = 0; run < runs; run++) {
+        RFHE_TRY(rfhe_encrypt_secret(j->in, pt, j->sk, err));
+        RFHE_TRY(rfhe_encrypt_secret(high, pt, j->sk, err));
+        const double start = rfhe_now();
+        RFHE_TRY(rfhe_ct_to_coeffs_halves(j->work, j->in, high, j->r, j->ev, err));
+        RFHE_TRY(rfhe_ct_raise_halves(j->out, high, j->work, j->r, j->ev, err));
+        j->total_ms[run] = 1e3 * (rfhe_now() - start);
+    }
+    j->sum_squares = j->worst = 0;
+    j->values = j->failures = 0;
+    RFHE_TRY(compare(j, err));
+    RFHE_TRY(rfhe_ct_copy(j->out, high, err));
+    RFHE_TRY(compare(j, err));
+    add_row(b, "refresh_halves", set, j, j->total_ms, runs);
+
+done:
+    rfhe_pt_free(pt);
+    rfhe_ct_free(high);
+    return st;
+}
+
 static rfhe_status run_set(rfhe_bench *b, const rfhe_refresh_set *set, const rfhe_args *args, rfhe_error *err)
 {
     rfhe_status st = RFHE_OK;
@@ -237,7 +272,7 @@ static rfhe_status run_set(rfhe_bench *b, const rfhe_refresh_set *set, const rfh
     if (j == NULL) { return RFHE_E_NOMEM; }
     runs = runs < 1 ? 1 : runs > MAX_RUNS ? MAX_RUNS : runs;
     RFHE_TRY(rfhe_progress_report(&cli->progress, "making keys", 0, 0, "", set->name));
-    RFHE_TRY(prepare(j, set, (uint32_t)rfhe_args_uint(args, "slots", 0), err));
+    RFHE_TRY(prepare(j, set, (uint32_t)rfhe_args_uint(args, "slots", 0), rfhe_args_has(args, "lean"), err));
     RFHE_TRY(one_run(j, 0, &rng, err)); /* warm-up: makes room */
     for (unsigned run = 0; run < runs; run++) {
         RFHE_TRY(rfhe_progress_report(&cli->progress, "refreshing", run, (double)runs, "refreshes", set->name));
@@ -245,6 +280,7 @@ static rfhe_status run_set(rfhe_bench *b, const rfhe_refresh_set *set, const rfh
     }
     add_row(b, "refresh", set, j, j->total_ms, (unsigned)runs);
     for (int s = 0; s < STAGES; s++) { add_row(b, stage_names[s], set, j, j->ms[s], (unsigned)runs); }
+    if (rfhe_args_has(args, "halves")) { RFHE_TRY(run_halves(b, set, j, (unsigned)runs, &rng, err)); }
     const uint64_t chain = rfhe_args_uint(args, "chain", 0);
     if (chain > 0) { RFHE_TRY(run_chain(b, set, j, chain, &rng, err)); }
 
@@ -274,5 +310,5 @@ const rfhe_bench_suite rfhe_bench_suite_refresh = {
     .name = "refresh",
     .summary = "giving levels back to exhausted ciphertexts, by named parameter set",
     .run = run,
-    .options = "set|slots|chain",
+    .options = "set|slots|chain|lean|halves",
 };

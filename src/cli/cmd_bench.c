@@ -17,6 +17,8 @@ static const rfhe_opt options[] = {
     {"set", 0, RFHE_OPT_TEXT, "NAME", NULL, "only this named set of refresh parameters"},
     {"slots", 0, RFHE_OPT_UINT, "N", NULL, "2^N slots (default: all)"},
     {"chain", 0, RFHE_OPT_UINT, "N", NULL, "also refresh one ciphertext N times in a row and follow its precision"},
+    {"lean", 0, RFHE_OPT_FLAG, NULL, NULL, "the refresh that takes least memory"},
+    {"halves", 0, RFHE_OPT_FLAG, NULL, NULL, "also refresh both halves of the coefficients"},
     {"form", 'f', RFHE_OPT_TEXT, "NAME", NULL, "only this activation, as named by rfhe paf list"},
     {"parameters", 0, RFHE_OPT_CHOICE, "SET", "smallest|common",
      "parameters fitted to each form, or the same for all"},

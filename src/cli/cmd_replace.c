@@ -155,6 +155,12 @@ static rfhe_status open_sets(job *j, rfhe_error *err)
 
     if (j->wants_training) {
         RFHE_TRY(rfhe_images_split(&j->fit, &j->select, &o.select_count, j->spec, j->args, j->batch, err));
+        if (j->select_limit > 0 && j->select.set != NULL) {
+            const rfhe_dataset_options few = {.limit = j->select_limit, .select_count = o.select_count};
+            rfhe_dataset_close(j->select.set);
+            j->select.set = NULL;
+            RFHE_TRY(rfhe_dataset_open(&j->select.set, j->spec, "select", &few, err));
+        }
     }
     RFHE_TRY(rfhe_dataset_open(&j->calibrate.set, j->spec, o.select_count > 0 ? "fit" : "train", &o, err));
 
@@ -178,7 +184,7 @@ static rfhe_status start_loaders(job *j, rfhe_error *err)
     RFHE_TRY(rfhe_network_transform(&j->transform, j->teacher, j->calibrate.set, j->args, err));
     RFHE_TRY(start_loader(j, &j->calibrate, err));
     if (j->select.set != NULL) { RFHE_TRY(start_loader(j, &j->select, err)); }
-    if (strcmp(split, "none") != 0) {
+    if (strcmp(split, "none") != 0 && !j->searching) {
         RFHE_TRY(rfhe_dataset_open(&j->test.set, rfhe_args_text(j->args, "test-data", j->spec), split, &some, err));
         RFHE_TRY(start_loader(j, &j->test, err));
     }
@@ -337,7 +343,7 @@ rfhe_status rfhe_replace_prepare(rfhe_replace_job *j, bool wants_training, rfhe_
     RFHE_TRY(rfhe_method_pools(j->base, mode, &j->pools, err));
     const bool dynamic = j->dynamic;
     j->dynamic = false;
-    RFHE_TRY(measure(j, &j->before, j->teacher, err));
+    if (!j->searching) { RFHE_TRY(measure(j, &j->before, j->teacher, err)); }
     j->dynamic = dynamic;
     RFHE_TRY(rfhe_profile_collect(&j->profile, j->base, &j->calibrate.source, 0, RFHE_COMPUTE_F32, &j->cli->progress,
                                   err));

@@ -62,6 +62,8 @@ typedef struct rfhe_replace_job {
     const char *forms[RFHE_REPLACE_MAX_FORMS];
     uint32_t n_forms, batch;
     bool dynamic, trains, wants_training, published; /* published: one of the recipes in method/progressive.h */
+    bool searching;        /* test images stay closed, and the ReLU network is not measured */
+    uint64_t select_limit; /* images of the selection split at most; 0 = all                */
     rfhe_compute compute;
     rfhe_graph *teacher, *base, *net; /* base: with ReLUs but other pools; net: the replacement */
     rfhe_transform transform;

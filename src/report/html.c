@@ -14,7 +14,12 @@ static const char style_sheet[] =
     "th,td{padding:.3rem .8rem;border-bottom:1px solid #d0d7de;text-align:left}\n"
     "td.number{text-align:right;font-variant-numeric:tabular-nums}\n"
     "svg{max-width:100%;height:auto}\n"
-    "@media (prefers-color-scheme:dark){body{background:#14171a;color:#e6e8ea}th,td{border-color:#2c3238}}\n";
+    ".tiles{display:flex;flex-wrap:wrap;gap:.75rem;margin:1.2rem 0}"
+    ".tile{flex:1 1 9rem;border:1px solid #d0d7de;border-radius:.5rem;padding:.7rem .9rem}"
+    ".tile b{display:block;font-size:1.5rem;line-height:1.3;font-variant-numeric:tabular-nums}"
+    ".tile span,.tile small{color:#57606a;font-size:.8rem}.wide{overflow-x:auto}\n"
+    "@media (prefers-color-scheme:dark){body{background:#14171a;color:#e6e8ea}th,td,.tile{border-color:#2c3238}"
+    ".tile span,.tile small{color:#9aa4ad}}\n";
 
 void rfhe_html_escape(rfhe_text *out, const char *s)
 {
@@ -68,10 +73,25 @@ void rfhe_html_paragraph(rfhe_text *out, const char *fmt, ...)
     element(out, "p", s);
 }
 
+void rfhe_html_tiles(rfhe_text *out, const char *const *names, const char *const *values, const char *const *notes, size_t n)
+{
+    rfhe_text_add(out, "<div class=\"tiles\">\n");
+    for (size_t i = 0; i < n; i++) {
+        rfhe_text_add(out, "<div class=\"tile\"><span>");
+        rfhe_html_escape(out, names[i]);
+        rfhe_text_add(out, "</span><b>");
+        rfhe_html_escape(out, values[i]);
+        rfhe_text_add(out, "</b><small>");
+        rfhe_html_escape(out, notes[i] != NULL ? notes[i] : "");
+        rfhe_text_add(out, "</small></div>\n");
+    }
+    rfhe_text_add(out, "</div>\n");
+}
+
 void rfhe_html_table_begin(rfhe_html_table *t, rfhe_text *out, const char *const *names, unsigned columns)
 {
     *t = (rfhe_html_table){.out = out, .columns = columns};
-    rfhe_text_add(out, "<table>\n<thead><tr>");
+    rfhe_text_add(out, "<div class=\"wide\"><table>\n<thead><tr>");
     for (unsigned i = 0; i < columns; i++) { element(out, "th", names[i]); }
     rfhe_text_add(out, "</tr></thead>\n<tbody>\n");
 }
@@ -96,7 +116,7 @@ void rfhe_html_cell(rfhe_html_table *t, const char *fmt, ...)
 void rfhe_html_table_end(rfhe_html_table *t)
 {
     while (t->at % t->columns != 0) { rfhe_html_cell(t, "%s", ""); }
-    rfhe_text_add(t->out, "</tbody>\n</table>\n");
+    rfhe_text_add(t->out, "</tbody>\n</table></div>\n");
 }
 
 void rfhe_html_markup(rfhe_text *out, const rfhe_text *svg)

@@ -11,6 +11,9 @@ void rfhe_html_end(rfhe_text *out);
 void rfhe_html_heading(rfhe_text *out, const char *s);
 void rfhe_html_paragraph(rfhe_text *out, const char *fmt, ...) RFHE_PRINTF(2, 3);
 
+/* Figures that matter most, side by side: a name, a value in large type, a remark (may be NULL). */
+void rfhe_html_tiles(rfhe_text *out, const char *const *names, const char *const *values, const char *const *notes, size_t n);
+
 /* A table: begin with its column names, then the cells row after row (columns of them make a row), then end. Cells that
  * begin with a digit, a sign or a point are set as numbers. */
 typedef struct rfhe_html_table {

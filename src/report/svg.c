@@ -209,9 +209,14 @@ static void draw_panel(rfhe_text *out, const rfhe_plot *p, size_t id, double top
     for (size_t s = 0; s < p->n_series; s++) { /* legend: one row above the panel */
         const rfhe_plot_series *q = &p->series[s];
         if (q->name == NULL) { continue; }
-        rfhe_text_printf(out, "<path class=\"line%s s%u\" d=\"M%.2f %.2fh18\"/>\n",
-                         q->style == RFHE_PLOT_DASHED ? " dashed" : "", color_of(p, s), legend,
-                         top + 34);
+        if (q->style == RFHE_PLOT_POINTS) {
+            rfhe_text_printf(out, "<circle cx=\"%.2f\" cy=\"%.2f\" r=\"4\" class=\"f%u\"/>\n",
+                             legend + 9, top + 34, color_of(p, s));
+        } else {
+            rfhe_text_printf(out, "<path class=\"line%s s%u\" d=\"M%.2f %.2fh18\"/>\n",
+                             q->style == RFHE_PLOT_DASHED ? " dashed" : "", color_of(p, s), legend,
+                             top + 34);
+        }
         text(out, legend + 24, top + 38, "start", "soft", q->name);
         legend += 44 + 7.2 * (double)strlen(q->name);
     }
@@ -254,6 +259,7 @@ void rfhe_plot_svg(rfhe_text *out, const char *title, const char *caption, const
     const double w = width > 0 ? width : 720, h = height > 0 ? height : 280;
     const double head = (title != NULL ? 34 : 6) + (caption != NULL ? 20 : 0),
                  total = head + h * (double)n;
+    const size_t first_id = out->size; /* several pictures may share a page */
 
     rfhe_text_printf(
         out,
@@ -269,6 +275,6 @@ void rfhe_plot_svg(rfhe_text *out, const char *title, const char *caption, const
     rfhe_text_add(out, "<rect width=\"100%\" height=\"100%\" class=\"ground\"/>\n");
     if (title != NULL) { text(out, 18, 26, "start", "title", title); }
     if (caption != NULL) { text(out, 18, 46, "start", "soft", caption); }
-    for (size_t i = 0; i < n; i++) { draw_panel(out, &plots[i], i, head + h * (double)i, w, h); }
+    for (size_t i = 0; i < n; i++) { draw_panel(out, &plots[i], first_id + i, head + h * (double)i, w, h); }
     rfhe_text_add(out, "</svg>\n");
 }

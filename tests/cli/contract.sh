@@ -116,14 +116,16 @@ for arguments in 'version' 'version -v -q' 'bench list'; do
     complain "rfhe $arguments --json: not exactly one document with a schema"
 done
 
-# 130: the first SIGINT stops a long command in order. Waits until the handler is there, so it cannot hit too early.
+# 130: the first SIGINT or SIGTERM (signals 2 and 15) stops a long command in order. Waits until the handler of that very
+# signal is there, so it cannot hit too early.
 suite=$("$rfhe" bench list | awk 'NR == 1 { print $1 }')
 if [ -n "$suite" ]; then
   for signal in INT TERM; do
     checks=$((checks + 1))
     "$rfhe" bench "$suite" --seconds 100 >out 2>err &
     pid=$!
-    while kill -0 $pid 2>/dev/null && ! grep -q '^SigCgt:.*[2367abef]$' /proc/$pid/status 2>/dev/null; do :; done
+    case $signal in INT) caught='[2367abef]' ;; *) caught='[4567cdef]...' ;; esac
+    while kill -0 $pid 2>/dev/null && ! grep -q "^SigCgt:.*$caught\$" /proc/$pid/status 2>/dev/null; do :; done
     kill -$signal $pid
     wait $pid
     code=$?

@@ -10,13 +10,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { STEPS = 10, BATCH = 16 };
-
 /* Plain loops under a sanitizer take minutes for ten steps: builds without oneDNN check the gradients and two losses. */
 #ifdef RFHE_WITH_ONEDNN
-enum { STEPS_TAKEN = STEPS };
+enum { STEPS = 10, STEPS_TAKEN = 10, BATCH = 16 };
 #else
-enum { STEPS_TAKEN = 2 };
+enum { STEPS = 10, STEPS_TAKEN = 2, BATCH = 16 };
 #endif
 
 static uint32_t stream_of(const char *name)

@@ -1,0 +1,153 @@
+/* Targets and successive halving: decisions without side effects. */
+#include "search/search.h"
+
+#include "base/mem.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+/* ---- targets ---- */
+
+/* By how much each limit is exceeded, as a ratio; at most 1 when it is kept. Floating sums of fractions are given some room. */
+static double excess(const rfhe_target *target, const rfhe_trial *t, double relu_top1)
+{
+    double worst = 0;
+
+    if (target->max_drop > 0) {
+        worst = fmax(worst, fmax(relu_top1 - t->top1, 0) / (target->max_drop + 1e-9));
+    }
+    if (target->max_seconds > 0) {
+        worst = fmax(worst, t->predicted_seconds / target->max_seconds);
+    }
+    if (target->max_bytes > 0) { worst = fmax(worst, t->memory_bytes / target->max_bytes); }
+    return worst;
+}
+
+size_t rfhe_target_pick(const rfhe_target *target, const rfhe_trial *t, const size_t *at, size_t n,
+                        double relu_top1)
+{
+    size_t best = SIZE_MAX;
+
+    for (size_t i = 0; i < n; i++) {
+        const rfhe_trial *mine = &t[at[i]], *its = best == SIZE_MAX ? NULL : &t[at[best]];
+        if (!(excess(target, mine, relu_top1) <= 1)) { continue; }
+        const bool faster = its != NULL && mine->predicted_seconds < its->predicted_seconds;
+        const bool better =
+            its != NULL && (mine->top1 > its->top1 || (mine->top1 == its->top1 && faster));
+        if (its == NULL || (target->max_drop > 0 ? faster : better)) { best = i; }
+    }
+    return best;
+}
+
+size_t rfhe_target_nearest(const rfhe_target *target, const rfhe_trial *t, const size_t *at,
+                           size_t n, double relu_top1)
+{
+    size_t best = SIZE_MAX;
+    double least = INFINITY;
+
+    for (size_t i = 0; i < n; i++) {
+        const double e = excess(target, &t[at[i]], relu_top1);
+        if (e < least) {
+            least = e;
+            best = i;
+        }
+    }
+    return best;
+}
+
+/* ---- successive halving ---- */
+
+rfhe_halving rfhe_halving_plan(uint64_t passes, uint32_t candidates, uint32_t batch, uint64_t most)
+{
+    rfhe_halving h = {0};
+
+    for (uint32_t k = candidates; k > 0 && h.rungs < 8; k = k == 1 ? 0 : (k + 1) / 2) {
+        h.candidates[h.rungs++] = k;
+    }
+    for (uint32_t r = 0; r < h.rungs; r++) {
+        uint64_t each = passes / h.rungs / h.candidates[r];
+        each = each < most ? each : most;
+        h.passes[r] = each / batch * batch;
+    }
+    while (h.rungs > 0 && h.passes[0] == 0) { /* too little for so many: begin with half of them */
+        if (h.candidates[0] == 1) { return (rfhe_halving){0}; }
+        h = rfhe_halving_plan(passes, (h.candidates[0] + 1) / 2, batch, most);
+    }
+    return h;
+}
+
+typedef struct place {
+    double seconds, top1, area;
+    size_t at, layer;
+} place;
+
+static int by_seconds(const void *va, const void *vb)
+{
+    const place *a = va, *b = vb;
+
+    if (a->layer != b->layer) { return a->layer < b->layer ? -1 : 1; }
+    if (a->seconds != b->seconds) { return a->seconds < b->seconds ? -1 : 1; }
+    return (a->at > b->at) - (a->at < b->at);
+}
+
+static int by_worth(const void *va, const void *vb)
+{
+    const place *a = va, *b = vb;
+
+    if (a->layer != b->layer) { return a->layer < b->layer ? -1 : 1; }
+    if (a->area != b->area) { return a->area > b->area ? -1 : 1; }
+    return (a->at > b->at) - (a->at < b->at);
+}
+
+/* Peels the frontier off, again and again. */
+static void peel(place *p, bool *on, double *seconds, double *top1, size_t n)
+{
+    size_t left = n;
+
+    for (size_t i = 0; i < n; i++) {
+        p[i].layer = SIZE_MAX;
+        seconds[i] = p[i].seconds;
+        top1[i] = p[i].top1;
+    }
+    for (size_t layer = 0; left > 0; layer++) {
+        rfhe_frontier_mark(on, seconds, top1, n);
+        size_t marked = 0;
+        for (size_t i = 0; i < n; i++) {
+            if (!on[i]) { continue; }
+            p[i].layer = layer;
+            seconds[i] = NAN;
+            marked++;
+        }
+        left = marked > 0 ? left - marked : 0; /* none: the rest are not numbers */
+    }
+}
+
+rfhe_status rfhe_halving_rank(size_t *order, const double *seconds, const double *top1, size_t n)
+{
+    place *p = rfhe_calloc(n + 1, sizeof *p);
+    bool *on = rfhe_alloc(n + 1, sizeof *on);
+    double *work = rfhe_alloc(2 * n + 1, sizeof *work);
+    rfhe_status st = RFHE_E_NOMEM;
+
+    if (p == NULL || on == NULL || work == NULL) { goto done; }
+    for (size_t i = 0; i < n; i++) {
+        p[i] = (place){.seconds = seconds[i], .top1 = top1[i], .at = i};
+    }
+    peel(p, on, work, work + n, n);
+    qsort(p, n, sizeof *p, by_seconds);
+    for (size_t i = 0; i < n; i++) {
+        const bool first = i == 0 || p[i - 1].layer != p[i].layer;
+        const bool last = i + 1 == n || p[i + 1].layer != p[i].layer;
+        p[i].area = first || last ? INFINITY
+                                  : log(p[i + 1].seconds / p[i].seconds) * (p[i].top1 - p[i - 1].top1);
+    }
+    qsort(p, n, sizeof *p, by_worth);
+    for (size_t i = 0; i < n; i++) { order[i] = p[i].at; }
+    st = RFHE_OK;
+
+done:
+    rfhe_free(p);
+    rfhe_free(on);
+    rfhe_free(work);
+    return st;
+}
