@@ -384,7 +384,7 @@ typedef struct rfhe_linear_options { /* zero = choose for me */
  * double hoisting: baby rotations share one decomposition and stay modulo Q P, each giant step divides by P once. Giant
  * steps that are neighbours share one key.
  * Memory: diagonals * (level + 1 + special) * N * 8 bytes; diagonals that repeat with a short period p take 2p/N of
- * that, and N * 8 bytes each otherwise when lean. `opt` may be NULL. n a power of two up to N/2.
+ * that, and N * 4 or N * 8 bytes each otherwise when lean. `opt` may be NULL. n a power of two up to N/2.
  * RFHE_E_ARG: no diagonals, an index twice, a matrix that does not fit the scale. RFHE_E_DEPTH: level 0. */
 RFHE_API RFHE_MUST_USE rfhe_status rfhe_linear_map_new(rfhe_linear_map **out, const rfhe_ckks *c,
                                                        size_t n, const rfhe_diagonal *diagonal,
@@ -520,12 +520,13 @@ RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_raise(rfhe_ct *out, const rfhe_ct *a,
 RFHE_API uint32_t rfhe_slot_coefficient(uint32_t log2_n, uint32_t log2_slots, uint32_t slot);
 
 /* The way to coefficients of a refresh with a number per slot folded in: slot j is multiplied by w_j = re[j] + i im[j]
- * first. Same levels, same keys, same time; masks away what is not wanted (w = 0), gives channels factors of their own.
+ * first. Same levels, same keys; masks away what is not wanted (w = 0), gives channels factors of their own.
  *   re, im   one number per slot of the refresh, in the order of slots; either may be NULL (zeros)
  * Coefficient k = rfhe_slot_coefficient(j) of the result is Re(w_j z_j), coefficient k + N/2 is Im(w_j z_j): for real
  * slots a mask with im alone puts them into the upper half.
- * Memory: the first factor's diagonals (rfhe_to_coeffs_bytes); the rest is the refresh's, which is borrowed and must
- * outlive the map. Factors are encoded at the scale of the first factor's prime (2^30 in B15-3), so w far below 1 loses
+ * Memory: the first factor's diagonals (rfhe_to_coeffs_bytes; masked ones have no short form, so (levels + specials) * N * 8
+ * bytes each, N * 4 in a lean refresh, which transforms them when used); the rest is the refresh's, which is borrowed and
+ * must outlive the map. Factors are encoded at the scale of the first factor's prime (2^30 in B15-3), so w far below 1 loses
  * bits: put a common factor elsewhere. Immutable once made. RFHE_E_ARG: not finite or too large. RFHE_E_NOMEM. */
 typedef struct rfhe_to_coeffs rfhe_to_coeffs;
 RFHE_API RFHE_MUST_USE rfhe_status rfhe_to_coeffs_new(rfhe_to_coeffs **out, const rfhe_refresh *r,
