@@ -6,6 +6,7 @@
 #define RFHE_INFER_CLIENT_H
 
 #include "infer/message.h"
+#include "plan/cost.h" /* rfhe_program_keys */
 
 /* Names inside the folders of a program. */
 #define RFHE_CLIENT_SECRET "client/secret.key"
@@ -15,9 +16,6 @@
 
 /* The program's parameters. An insecure set is accepted when the program says that it is one. */
 RFHE_MUST_USE rfhe_status rfhe_program_parameters(rfhe_ckks **out, const rfhe_program *p, rfhe_error *err);
-/* Every evaluation key that the program uses. `r` is the program's refresh; *list is added to. */
-RFHE_MUST_USE rfhe_status rfhe_program_keys(rfhe_key_list *list, const rfhe_program *p, const rfhe_ckks *c,
-                                            const rfhe_refresh *r, rfhe_error *err);
 
 typedef struct rfhe_keygen_report {
     double seconds;

@@ -271,6 +271,7 @@ static void fuse_batchnorm(compile *c, uint32_t at)
     const uint32_t add = c->consumer[v];
     const rfhe_node *n = &c->g->nodes[add];
     if (n->op == RFHE_OP_ADD && !c->is_swallowed[add] && c->fused_at[add] == UINT32_MAX &&
+        c->g->values[n->inputs[0]].constant == NULL && c->g->values[n->inputs[1]].constant == NULL && /* rows, not last */
         rfhe_shape_equal(&c->g->values[n->inputs[0]].shape, &c->g->values[n->inputs[1]].shape)) {
         last = add;
         v = n->outputs[0];

@@ -273,6 +273,18 @@ static bool fits(uint64_t a, uint64_t b, uint64_t c, uint64_t d)
     return (double)a * (double)b * (double)c * (double)d <= (double)MAX_WEIGHTS;
 }
 
+/* The rows of a kernel that ever read inside of the source: [*from, *to), at least one. */
+static void trim_window(uint32_t *from, uint32_t *to, uint32_t kernel, uint32_t count, uint32_t stride, int32_t offset,
+                        uint32_t source)
+{
+    const int64_t last = ((int64_t)count - 1) * stride + offset;
+
+    *from = 0;
+    *to = kernel;
+    while (*to - *from > 1 && last + *from < 0) { (*from)++; }
+    while (*to - *from > 1 && (int64_t)offset + *to - 1 >= source) { (*to)--; }
+}
+
 static rfhe_status compose_term(folder *s, rfhe_affine_term *out, const stencil_op *op, const rfhe_affine *in,
                                 const rfhe_affine_term *m)
 {
@@ -284,9 +296,18 @@ static rfhe_status compose_term(folder *s, rfhe_affine_term *out, const stencil_
                           .stride_x = op->stride_x * m->stride_x,
                           .offset_y = op->offset_y * (int32_t)m->stride_y + m->offset_y,
                           .offset_x = op->offset_x * (int32_t)m->stride_x + m->offset_x};
-    const size_t taps = (size_t)r.height * r.width;
+    const rfhe_fold_source *q = &s->f->source[m->source];
     sparse first = {0};
     rfhe_status st = RFHE_OK;
+    uint32_t y0 = 0, y1 = 0, x0 = 0, x1 = 0;
+
+    trim_window(&y0, &y1, r.height, op->out_height, r.stride_y, r.offset_y, q->height);
+    trim_window(&x0, &x1, r.width, op->out_width, r.stride_x, r.offset_x, q->width);
+    r.height = y1 - y0;
+    r.width = x1 - x0;
+    r.offset_y += (int32_t)y0;
+    r.offset_x += (int32_t)x0;
+    const size_t taps = (size_t)r.height * r.width;
 
     if (!fits(op->out_channels, r.in_channels, r.height, r.width)) {
         return too_large(s, op->out_channels, r.in_channels, r.height, r.width);
@@ -304,7 +325,9 @@ static rfhe_status compose_term(folder *s, rfhe_affine_term *out, const stencil_
                     if (*w == 0) { continue; }
                     for (size_t e = first.start[c]; e < first.start[c + 1]; e++) {
                         const struct entry *p = &first.entry[e];
-                        to[p->c * taps + (size_t)(i * m->stride_y + p->i) * r.width + j * m->stride_x + p->j] += *w * p->v;
+                        const uint32_t y = i * m->stride_y + p->i, x = j * m->stride_x + p->j;
+                        if (y < y0 || y >= y1 || x < x0 || x >= x1) { continue; }
+                        to[p->c * taps + (size_t)(y - y0) * r.width + (x - x0)] += *w * p->v;
                     }
                 }
             }

@@ -119,42 +119,89 @@ static rfhe_status schedule_one_way(rfhe_paf_schedule *plan, double *range, size
     return st;
 }
 
-/* Depth first, then products, then constants, then the largest constant of any channel (it costs precision). */
+/* How much an error of 1 in every register, independent of one another, is worth in the value: the largest root of a sum
+ * of squares over u in [-1, 1]. About 1 for a good schedule; log2 of it is the number of bits lost. */
+static double schedule_gain(const rfhe_paf_schedule *plan)
+{
+    double r[RFHE_PAF_MAX_STEPS], d[RFHE_PAF_MAX_STEPS], most = 0;
+
+    for (int p = -8; p <= 8; p++) {
+        double sum = 0;
+        for (uint32_t k = 0; k < plan->n_steps; k++) {
+            const rfhe_paf_step *t = &plan->step[k];
+            d[k] = 0;
+            switch (t->op) {
+            case RFHE_PAF_OP_INPUT: r[k] = p / 8.0; break;
+            case RFHE_PAF_OP_MUL: r[k] = r[t->a] * r[t->b]; break;
+            case RFHE_PAF_OP_SCALE:
+            case RFHE_PAF_OP_INT: r[k] = r[t->a] * t->c; break;
+            case RFHE_PAF_OP_ADD: r[k] = r[t->a] + r[t->b]; break;
+            case RFHE_PAF_OP_CONST: r[k] = r[t->a] + t->c; break;
+            }
+        }
+        d[plan->n_steps - 1] = plan->out_scale;
+        for (uint32_t k = plan->n_steps; k-- > 0;) {
+            const rfhe_paf_step *t = &plan->step[k];
+            switch (t->op) {
+            case RFHE_PAF_OP_INPUT: break;
+            case RFHE_PAF_OP_MUL:
+                d[t->a] += d[k] * r[t->b];
+                d[t->b] += d[k] * r[t->a];
+                break;
+            case RFHE_PAF_OP_SCALE:
+            case RFHE_PAF_OP_INT: d[t->a] += d[k] * t->c; break;
+            case RFHE_PAF_OP_ADD:
+                d[t->a] += d[k];
+                d[t->b] += d[k];
+                break;
+            case RFHE_PAF_OP_CONST: d[t->a] += d[k]; break;
+            }
+            if (t->op == RFHE_PAF_OP_MUL || t->op == RFHE_PAF_OP_SCALE) { sum += d[k] * d[k]; }
+        }
+        most = fmax(most, sqrt(sum));
+    }
+    return most;
+}
+
+/* In units of a product: a level is worth twenty, a bit of precision beyond the first three four. */
 static double schedule_cost(const rfhe_paf_schedule *plan, size_t sets)
 {
     double most = 1;
 
-    for (size_t i = 0; i < sets; i++) {
-        for (uint32_t k = 0; k < plan[i].n_steps; k++) { most = fmax(most, fabs(plan[i].step[k].c)); }
-        most = fmax(most, fabs(plan[i].out_scale));
-    }
-    return plan[0].depth * 1e9 + plan[0].products * 1e6 + plan[0].plain_products * 100 + log2(most) * 50;
+    for (size_t i = 0; i < sets; i++) { most = fmax(most, schedule_gain(&plan[i])); }
+    return plan[0].depth * 20.0 + plan[0].products + plan[0].plain_products * 0.2 + 4 * fmax(0, log2(most) - 3);
 }
 
-/* One list of steps for all channels: the cheapest if it is the same for all, else the best of the fixed ways. Last, the
- * fixed ways for coefficients moved by parts in 10^6, so that none is special. */
+/* One list of steps for all channels: the cheapest if it is the same for all and precise, else the best of the fixed
+ * ways. Last, the fixed ways for coefficients moved by parts in 10^6, so that none is special. */
 static rfhe_status schedule_channels(lowering *s, const rfhe_node *node, rfhe_paf_schedule *plan, double *range, rfhe_paf *paf,
                                      const double *scale, size_t sets)
 {
+    enum { NONE = -2 };
     rfhe_status st = RFHE_OK;
-    size_t other = 0;
+    size_t other = 0, first = 0;
     rfhe_error e = {0};
 
-    RFHE_TRY(schedule_one_way(plan, range, &other, paf, scale, sets, -1, s->err));
-    if (other == sets) { return RFHE_OK; }
-    const size_t first = other;
     for (int attempt = 0; attempt < 2; attempt++) {
-        double best = INFINITY;
-        int way = -1;
+        double best = INFINITY, without_gain = 0;
+        int way = NONE;
         for (size_t i = 0; i < sets && attempt > 0; i++) { make_generic(&paf[i], 1e-6 * (1 + (double)i / (double)sets)); }
-        for (int w = 0; w < RFHE_PAF_WAYS; w++) {
-            st = schedule_one_way(plan, range, &other, paf, scale, sets, w, &e);
-            if (st == RFHE_OK && other == sets && schedule_cost(plan, sets) < best) {
-                best = schedule_cost(plan, sets);
+        for (int w = -1; w < RFHE_PAF_WAYS; w++) {
+            st = schedule_one_way(plan, range, &other, paf, scale, sets, w, w < 0 ? s->err : &e);
+            if (w < 0) {
+                RFHE_TRY(st);
+                first = other;
+            }
+            if (st != RFHE_OK || other != sets) { continue; }
+            const double cost = schedule_cost(plan, sets);
+            if (cost < best) {
+                best = cost;
                 way = w;
             }
+            without_gain = plan[0].depth * 20.0 + plan[0].products + plan[0].plain_products * 0.2;
+            if (w < 0 && cost < without_gain + 1) { return RFHE_OK; }
         }
-        if (way >= 0) { return schedule_one_way(plan, range, &other, paf, scale, sets, way, s->err); }
+        if (way != NONE) { return schedule_one_way(plan, range, &other, paf, scale, sets, way, s->err); }
     }
     st = rfhe_fail(s->err, RFHE_E_UNSUPPORTED, "node '%s' (%s) cannot be planned: the polynomials of channels 0 and %zu need "
                    "different steps", node->name, rfhe_paf_node_form(node), first);
@@ -224,40 +271,24 @@ done:
 
 /* ---- parameters ---- */
 
-static rfhe_status use_set(lowering *s, const rfhe_refresh_set *set, uint32_t usable, uint32_t depth)
+static void use_set(rfhe_program *p, const rfhe_refresh_set *set)
 {
-    rfhe_program *p = s->p;
-
-    if (usable < depth) {
-        return rfhe_fail(s->err, RFHE_E_UNSUPPORTED, "the set %s has %" PRIu32 " levels for an activation, and this network "
-                         "needs %" PRIu32, set->name, usable, depth);
-    }
     (void)snprintf(p->set, sizeof p->set, "%s", set->name);
     p->ckks = set->ckks;
     p->refresh = set->refresh;
     if (p->refresh.to_coeffs_factors == 0) { p->refresh.to_coeffs_factors = 2; }
     p->refresh.to_coeffs_level = p->refresh.to_coeffs_factors + 1;
-    return RFHE_OK;
 }
 
-/* Levels between the modular reduction (eight levels, then three for the way to slots) and the way to coefficients. */
-static uint32_t usable_levels(const rfhe_refresh_set *set)
+/* A chain of 2^16 with as many levels as wanted: 40 bits for a level, 50 for the reduction. */
+static rfhe_status make_chain(rfhe_program *p, uint32_t depth, rfhe_error *err)
 {
-    const uint32_t factors = set->refresh.to_coeffs_factors == 0 ? 2 : set->refresh.to_coeffs_factors;
-    const uint32_t taken = 8 + 3 + factors + 1;
-
-    return set->ckks.chain_length - 1 > taken ? set->ckks.chain_length - 1 - taken : 0;
-}
-
-/* A chain of 2^16 with as many levels as wanted. */
-static rfhe_status make_chain(lowering *s, uint32_t depth)
-{
-    rfhe_program *p = s->p;
     rfhe_ckks_options *o = &p->ckks;
     uint32_t n = 0;
+    const uint32_t bits = 50 + 40 * (4 + depth) + 500; /* without special primes */
 
-    if (1 + 1 + 3 + depth + 11 > RFHE_CKKS_MAX_LEVELS || depth > 24) {
-        return rfhe_fail(s->err, RFHE_E_UNSUPPORTED, "activations of depth %" PRIu32 " are too deep for a ring of 2^16", depth);
+    if (depth > 24 || bits + 2 + 50 > 1747) {
+        return rfhe_fail(err, RFHE_E_UNSUPPORTED, "activations of depth %" PRIu32 " are too deep for a ring of 2^16", depth);
     }
     (void)snprintf(p->set, sizeof p->set, "C16-%" PRIu32, depth);
     *o = (rfhe_ckks_options){.log2_n = 16};
@@ -267,17 +298,33 @@ static rfhe_status make_chain(lowering *s, uint32_t depth)
         o->chain[n] = 40;
         o->chain_scale[n++] = 40;
     }
-    for (uint32_t k = 0; k < 8 + 3; k++) {
+    for (uint32_t k = 0; k < 8 + 2; k++) {
         o->chain[n] = 50;
         o->chain_scale[n++] = 50;
     }
     o->chain_length = n;
-    /* Special primes: as many as the table of security has room for, up to six. */
-    const uint32_t bits = 50 + 40 * (4 + depth) + 550;
+    /* Special primes: as many as the table of security has room for, up to seven. */
     o->special_bits = 50;
-    o->special_count = (1747 - 2 - bits) / 50 < 6 ? (1747 - 2 - bits) / 50 : 6;
+    o->special_count = (1747 - 2 - bits) / 50 < 7 ? (1747 - 2 - bits) / 50 : 7;
     p->refresh = (rfhe_refresh_options){.to_coeffs_factors = 3, .to_coeffs_level = 4};
     return RFHE_OK;
+}
+
+rfhe_status rfhe_plan_set(rfhe_program *p, const char *name, rfhe_error *err)
+{
+    const rfhe_refresh_set *set = rfhe_refresh_set_find(name);
+    char *end = NULL;
+
+    p->level_linear = 1;
+    if (set != NULL) {
+        use_set(p, set);
+        return RFHE_OK;
+    }
+    if (strncmp(name, "C16-", 4) == 0 && name[4] >= '0' && name[4] <= '9') {
+        const unsigned long depth = strtoul(name + 4, &end, 10);
+        if (*end == '\0' && depth <= 64) { return make_chain(p, (uint32_t)depth, err); }
+    }
+    return rfhe_fail(err, RFHE_E_ARG, "there is no parameter set '%s'", name);
 }
 
 static rfhe_status choose_parameters(lowering *s)
@@ -292,24 +339,26 @@ static rfhe_status choose_parameters(lowering *s)
             deepest = k;
         }
     }
-    s->p->level_linear = 1;
     if (s->opt->set != NULL) {
-        const rfhe_refresh_set *set = rfhe_refresh_set_find(s->opt->set);
-        if (set == NULL) { return rfhe_fail(s->err, RFHE_E_ARG, "there is no parameter set '%s'", s->opt->set); }
-        return use_set(s, set, usable_levels(set), depth);
+        RFHE_TRY(rfhe_plan_set(s->p, s->opt->set, s->err));
+        if (rfhe_usable_levels(s->p) < depth) {
+            st = rfhe_fail(s->err, RFHE_E_UNSUPPORTED, "node '%s' (%s) needs %" PRIu32 " levels; the set %s has %" PRIu32,
+                           s->f->source[deepest].name, s->activation[deepest].form, depth, s->p->set, rfhe_usable_levels(s->p));
+        }
+        return st;
     }
     static const char *const names[] = {"B15-3", "B15-5"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        const rfhe_refresh_set *set = rfhe_refresh_set_find(names[i]);
-        if (set != NULL && usable_levels(set) >= depth) { return use_set(s, set, usable_levels(set), depth); }
+        RFHE_TRY(rfhe_plan_set(s->p, names[i], s->err));
+        if (rfhe_usable_levels(s->p) >= depth) { return RFHE_OK; }
     }
-    RFHE_TRY(make_chain(s, depth));
+    s->p->level_linear = 1;
+    if (make_chain(s->p, depth, NULL) != RFHE_OK) {
+        st = rfhe_fail(s->err, RFHE_E_UNSUPPORTED, "node '%s' (%s) is too deep even for a ring of 2^16: %" PRIu32 " levels",
+                       s->f->source[deepest].name, s->activation[deepest].form, depth);
+    }
 
 done:
-    if (st != RFHE_OK && deepest > 0) {
-        return rfhe_fail(s->err, st, "node '%s' (%s) is too deep: %" PRIu32 " levels", s->f->source[deepest].name,
-                         s->activation[deepest].form, depth);
-    }
     return st;
 }
 
@@ -375,14 +424,7 @@ static double products_of(const dependence *d, uint32_t cut_out, uint32_t cut_in
 
 static double activation_seconds(const lowering *s, const rfhe_activation *a, const rfhe_layout *l)
 {
-    double paf = 0;
-    const rfhe_machine *m = &s->machine;
-
-    for (uint32_t n = 0; n < a->n_steps; n++) {
-        if (a->step[n].op == RFHE_POLY_MUL) { paf += m->multiply_high; }
-        if (a->step[n].op == RFHE_POLY_SCALE) { paf += m->scale_high; }
-    }
-    return l->ciphertexts * (m->mod_raise + m->to_slots + m->to_coeffs + (l->both_halves ? 2 : 1) * (m->reduce + paf));
+    return l->ciphertexts * rfhe_cost_activation(&s->machine, a, rfhe_usable_levels(s->p), l->both_halves);
 }
 
 /* What a grid would cost; INFINITY when something does not fit. */
@@ -415,34 +457,37 @@ static rfhe_status grid_is_sound(lowering *s, uint32_t log2_n)
 {
     rfhe_status st = RFHE_OK;
     rfhe_stencil stencil = {0};
+    const rfhe_place whole = {.cut_y = 1, .cut_x = 1};
 
     for (uint32_t k = 0; k < s->f->n_sources; k++) {
         RFHE_TRY(rfhe_layout_check(&s->layout[k], log2_n, s->f->source[k].name, s->err));
     }
-    for (uint32_t k = 1; k < s->f->n_sources; k++) {
-        const rfhe_fold_source *q = &s->f->source[k];
-        for (uint32_t t = 0; t < q->in.n_terms; t++) {
+    for (uint32_t k = 1; k <= s->f->n_sources; k++) {
+        const bool reply = k == s->f->n_sources;
+        const rfhe_fold_source *q = reply ? NULL : &s->f->source[k];
+        const rfhe_affine *a = reply ? &s->f->out : &q->in;
+        for (uint32_t t = 0; t < a->n_terms; t++) {
             /* One channel of each stands for all: rows and columns with any weight are what matters. */
-            const rfhe_affine_term *m = &q->in.term[t];
+            const rfhe_affine_term *m = &a->term[t];
             const size_t taps = (size_t)m->height * m->width;
             const double one = 1;
-            rfhe_affine form = q->in;
+            rfhe_affine form = *a;
             rfhe_affine_term all = *m;
             form.channels = all.in_channels = 1;
-            form.height = q->height;
-            form.width = q->width;
+            form.height = reply ? 1 : q->height;
+            form.width = reply ? 1 : q->width;
             all.w = rfhe_calloc(taps, sizeof *all.w);
             if (all.w == NULL) { return no_memory(s); }
-            for (size_t i = 0; i < (size_t)q->in.channels * m->in_channels * taps; i++) {
+            for (size_t i = 0; i < (size_t)a->channels * m->in_channels * taps; i++) {
                 if (m->w[i] != 0) { all.w[i % taps] = 1; }
             }
-            st = rfhe_stencil_cut(&stencil, &form, &all, &s->place[m->source], &s->place[k], &one, &one, s->err);
+            st = rfhe_stencil_cut(&stencil, &form, &all, &s->place[m->source], reply ? &whole : &s->place[k], &one, &one, s->err);
             rfhe_free(all.w);
             RFHE_TRY(st);
-            rfhe_layout to = s->layout[k], from = s->layout[m->source];
+            rfhe_layout to = reply ? rfhe_layout_of_numbers(1, log2_n) : s->layout[k], from = s->layout[m->source];
             to.channels = stencil.out_channels;
             from.channels = stencil.in_channels;
-            RFHE_TRY(rfhe_layout_check_term(&to, &from, &stencil, log2_n, q->name, s->err));
+            RFHE_TRY(rfhe_layout_check_term(&to, &from, &stencil, log2_n, reply ? s->f->out_name : q->name, s->err));
             rfhe_free(stencil.w);
             stencil.w = NULL;
         }
@@ -738,6 +783,22 @@ done:
     return st;
 }
 
+/* The bill, and the budget: with fewer keys if it takes that. */
+static rfhe_status bill(lowering *s)
+{
+    rfhe_status st = rfhe_plan_cost(s->p, &s->machine, s->err);
+
+    if (st != RFHE_OK || s->opt->memory <= 0 || s->p->bill.memory_bytes <= s->opt->memory) { return st; }
+    s->p->refresh.lean = true;
+    st = rfhe_plan_cost(s->p, &s->machine, s->err);
+    if (st == RFHE_OK && s->p->bill.memory_bytes > s->opt->memory) {
+        st = rfhe_fail(s->err, RFHE_E_UNSUPPORTED, "this network needs at least %.1f GiB at the server (keys %.1f GiB), more than "
+                       "the %.1f GiB allowed", s->p->bill.memory_bytes / 0x1p30, s->p->bill.key_bytes / 0x1p30,
+                       s->opt->memory / 0x1p30);
+    }
+    return st;
+}
+
 rfhe_status rfhe_plan(rfhe_program **out, const rfhe_graph *g, const rfhe_plan_options *opt, rfhe_error *err)
 {
     const rfhe_plan_options none = {0};
@@ -762,10 +823,14 @@ rfhe_status rfhe_plan(rfhe_program **out, const rfhe_graph *g, const rfhe_plan_o
     }
     const uint32_t threads = s.opt->threads != 0 ? s.opt->threads : rfhe_threads_get();
     rfhe_machine_built_in(&s.machine, s.p, threads);
-    if (s.opt->machine != NULL && strcmp(s.opt->machine->set, s.p->set) == 0) { s.machine = *s.opt->machine; }
+    for (size_t k = 0; k < s.opt->n_machines; k++) {
+        const rfhe_machine *m = &s.opt->machine[k];
+        if (strcmp(m->set, s.p->set) == 0 && m->log2_n == s.p->ckks.log2_n && m->threads == threads) { s.machine = *m; }
+    }
     RFHE_TRY(choose_grid(&s));
     RFHE_TRY(emit(&s));
     RFHE_TRY(rfhe_program_check(s.p, err));
+    if (!s.opt->no_bill) { RFHE_TRY(bill(&s)); }
     RFHE_TRY(rfhe_program_seal(s.p, err));
     *out = s.p;
     s.p = NULL;

@@ -285,6 +285,7 @@ static void put_parameters(rfhe_json *j, const rfhe_program *p)
     rfhe_json_object(j, "refresh");
     put_fields(j, &p->refresh, refresh_fields, COUNT(refresh_fields));
     rfhe_json_bool(j, "complex_slots", p->refresh.complex_slots);
+    rfhe_json_bool(j, "lean", p->refresh.lean);
     rfhe_json_number(j, "reduction_error", p->refresh.reduction_error);
     rfhe_json_number(j, "bound", p->refresh.bound);
     rfhe_json_end_object(j);
@@ -562,7 +563,7 @@ static bool get_parameters(reader *r, const json_t *root, rfhe_program *p)
     }
     r->where = "refresh";
     return get_fields(r, f, &p->refresh, refresh_fields, COUNT(refresh_fields)) &&
-           get_bool(r, f, "complex_slots", &p->refresh.complex_slots) &&
+           get_bool(r, f, "complex_slots", &p->refresh.complex_slots) && get_bool(r, f, "lean", &p->refresh.lean) &&
            get_double(r, f, "reduction_error", &p->refresh.reduction_error) && get_double(r, f, "bound", &p->refresh.bound);
 }
 
