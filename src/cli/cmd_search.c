@@ -332,7 +332,8 @@ static rfhe_status recommend(finder *f, rfhe_error *err)
     if (f->pick != SIZE_MAX) {
         const rfhe_trial *best = &t[front[f->pick]];
         RFHE_TRY(rfhe_search_network(&g, f->search, best, err));
-        RFHE_TRY(rfhe_search_export(&f->exported, g, best, f->folder, err));
+        RFHE_TRY(rfhe_search_export(&f->exported, g, best, f->folder,
+                                    (uint32_t)rfhe_args_uint(f->args, "server-threads", 2), err));
         char id[32];
         (void)snprintf(id, sizeof id, "%" PRId64, best->id);
         RFHE_TRY(rfhe_store_put_note(f->store, f->study, "recommended", id, err));
@@ -449,7 +450,20 @@ static void write_json(const finder *f)
     if (f->pick != SIZE_MAX) {
         write_point(&w, "recommended", f, f->pick);
         rfhe_json_string(&w, "network", f->exported.network);
-        rfhe_json_string(&w, "program", f->exported.program[0] != '\0' ? f->exported.program : NULL);
+        const rfhe_exported *x = &f->exported;
+        rfhe_json_string(&w, "program", x->program[0] != '\0' ? x->program : NULL);
+        if (x->program[0] != '\0') {
+            rfhe_json_object(&w, "bill");
+            rfhe_json_string(&w, "parameters", x->params);
+            rfhe_json_integer(&w, "log2_n", x->log2_n);
+            rfhe_json_integer(&w, "refreshes", x->refreshes);
+            rfhe_json_number(&w, "predicted_seconds", x->seconds);
+            rfhe_json_number(&w, "memory_mib", x->memory_bytes / 0x1p20);
+            rfhe_json_number(&w, "key_mib", x->key_bytes / 0x1p20);
+            rfhe_json_end_object(&w);
+        } else {
+            rfhe_json_string(&w, "not_planned", x->why_not);
+        }
     } else {
         rfhe_json_string(&w, "recommended", NULL);
         if (f->nearest != SIZE_MAX) { write_point(&w, "nearest", f, f->nearest); }
@@ -489,6 +503,13 @@ static void write_text(const finder *f)
     if (f->pick != SIZE_MAX) {
         rfhe_text_printf(out, "* recommended: %s%s%s\n", f->exported.network, f->exported.program[0] != '\0' ? ", " : "",
                          f->exported.program);
+        if (f->exported.program[0] != '\0') {
+            rfhe_text_printf(out, "  its bill: %s, %.2f s, %.1f GiB of which keys %.1f, %u refreshes\n", f->exported.params,
+                             f->exported.seconds, f->exported.memory_bytes / 0x1p30, f->exported.key_bytes / 0x1p30,
+                             f->exported.refreshes);
+        } else {
+            rfhe_text_printf(out, "  no program: %s\n", f->exported.why_not);
+        }
     }
 }
 

@@ -7,10 +7,16 @@
 
 typedef struct rfhe_exported {
     char network[4096], program[4096]; /* paths; an empty program: it could not be planned */
+    char why_not[400];                 /* ... and why                                      */
+    /* the program's bill */
+    char params[16];
+    uint32_t log2_n, refreshes;
+    double seconds, memory_bytes, key_bytes;
 } rfhe_exported;
 
-/* Writes FOLDER/recommended.onnx and FOLDER/recommended.program. The trial is noted in the metadata rfhe.search. */
+/* Writes FOLDER/recommended.onnx and the folder FOLDER/recommended.program, for a server with `threads`. The trial is noted in
+ * the metadata rfhe.search. */
 RFHE_MUST_USE rfhe_status rfhe_search_export(rfhe_exported *out, rfhe_graph *g, const rfhe_trial *t, const char *folder,
-                                             rfhe_error *err);
+                                             uint32_t threads, rfhe_error *err);
 
 #endif

@@ -1,5 +1,4 @@
-/* See cost.h. Networks for prices have one set of coefficients per activation: a plan of hundreds of channels takes seconds,
- * and costs the same. */
+/* See cost.h. */
 #include "search/cost.h"
 
 #include "base/mem.h"
@@ -16,7 +15,7 @@ typedef struct quote {
     double *seconds; /* [layers] */
     uint32_t *shape; /* [layers] ciphertexts * 2 + both halves: layers of equal shape cost the same */
     double fixed, memory;
-    uint32_t need; /* levels of the deepest activation */
+    uint32_t *need; /* [layers] levels of each activation */
 } quote;
 
 typedef struct shop {
@@ -29,43 +28,16 @@ typedef struct shop {
 static rfhe_status quote_new(quote *q, size_t layers)
 {
     *q = (quote){.seconds = rfhe_calloc(layers, sizeof *q->seconds),
-                 .shape = rfhe_calloc(layers, sizeof *q->shape)};
-    return q->seconds != NULL && q->shape != NULL ? RFHE_OK : RFHE_E_NOMEM;
+                 .shape = rfhe_calloc(layers, sizeof *q->shape),
+                 .need = rfhe_calloc(layers, sizeof *q->need)};
+    return q->seconds != NULL && q->shape != NULL && q->need != NULL ? RFHE_OK : RFHE_E_NOMEM;
 }
 
 static void quote_clear(quote *q)
 {
     rfhe_free(q->seconds);
     rfhe_free(q->shape);
-}
-
-/* The network with the first channel's polynomial everywhere. */
-static rfhe_status simple_network(rfhe_graph **out, const shop *s, const uint8_t *choice,
-                                  rfhe_error *err)
-{
-    rfhe_graph *g = NULL;
-    rfhe_status st = RFHE_OK;
-
-    RFHE_TRY(rfhe_graph_clone(&g, s->base));
-    for (size_t l = 0; l < s->bank->layers; l++) {
-        const rfhe_bank_entry *e = &s->bank->entry[l * s->bank->forms + choice[l]];
-        for (uint32_t i = 0; i < g->n_nodes; i++) {
-            if (!rfhe_method_is_activation(&g->nodes[i]) ||
-                strcmp(g->nodes[i].name, s->profile->layer[l].node) != 0) {
-                continue;
-            }
-            RFHE_TRY(rfhe_paf_node_set(g, i, s->bank->form[choice[l]], e->p, e->scale, 1, err));
-            break;
-        }
-    }
-    RFHE_TRY(rfhe_graph_tidy(g, err));
-    RFHE_TRY(rfhe_graph_infer(g, 0, err));
-    *out = g;
-    g = NULL;
-
-done:
-    rfhe_graph_free(g);
-    return st;
+    rfhe_free(q->need);
 }
 
 static size_t layer_of(const shop *s, const char *name)
@@ -76,27 +48,56 @@ static size_t layer_of(const shop *s, const char *name)
     return SIZE_MAX;
 }
 
+/* Seconds of one instruction: the calibration times the counts of its layout. A plan's own bill makes all keys of its
+ * parameters, which takes seconds; here are dozens of plans. */
+static double count_seconds(const rfhe_program *p, const rfhe_machine *m, const rfhe_instruction *n)
+{
+    const rfhe_layout *to = &p->tensor[n->out].layout;
+    double sum = 0;
+
+    if (n->kind == RFHE_DO_ACTIVATE) {
+        return to->ciphertexts * rfhe_cost_activation(m, &p->activation[n->which], rfhe_usable_levels(p), to->both_halves);
+    }
+    const rfhe_linear *l = &p->linear[n->which];
+    for (uint32_t t = 0; t < l->n_terms; t++) {
+        sum += m->product * (double)rfhe_linear_products(&l->term[t].stencil,
+                                                         p->tensor[l->term[t].tensor].layout.block);
+    }
+    for (uint32_t c = 0; c < to->channels; c += to->block) {
+        const uint32_t left = to->channels - c < to->block ? to->channels - c : to->block;
+        sum += m->merge * (double)rfhe_pack_merges(left, to->block);
+    }
+    return sum + to->ciphertexts * m->finish;
+}
+
+/* What a refresh was seen to hold in memory (docs/results/refresh.md); the plan of the network that is chosen counts. */
+static double known_memory(const char *set)
+{
+    return strcmp(set, "B15-3") == 0 ? 0x1p20 * 4864 : strcmp(set, "B15-5") == 0 ? 0x1p20 * 5947 : 0x1p20 * 14108;
+}
+
 static void read_bill(quote *q, const shop *s, const rfhe_program *p)
 {
+    rfhe_machine machine;
+
+    rfhe_machine_built_in(&machine, p, s->threads);
     q->log2_n = p->ckks.log2_n;
-    q->memory = p->bill.memory_bytes;
+    q->memory = known_memory(p->set);
     q->fixed = 0;
-    q->need = 0;
     memcpy(q->set, p->set, sizeof q->set);
     for (size_t l = 0; l < s->bank->layers; l++) { q->seconds[l] = 0; }
     for (uint32_t i = 0; i < p->n_instructions; i++) {
         const rfhe_instruction *n = &p->instruction[i];
         const size_t l = n->kind == RFHE_DO_ACTIVATE ? layer_of(s, n->name) : SIZE_MAX;
-        if (n->kind == RFHE_DO_ACTIVATE) {
-            const rfhe_activation *a = &p->activation[n->which];
-            q->need = a->depth + a->mask_level > q->need ? a->depth + a->mask_level : q->need;
-        }
+        const double seconds = count_seconds(p, &machine, n);
         if (l < s->bank->layers) {
             const rfhe_layout *at = &p->tensor[n->out].layout;
-            q->seconds[l] += n->seconds;
+            const rfhe_activation *a = &p->activation[n->which];
+            q->need[l] = a->depth + a->mask_level;
+            q->seconds[l] += seconds;
             q->shape[l] = 2 * at->ciphertexts + at->both_halves;
         } else {
-            q->fixed += n->seconds;
+            q->fixed += seconds;
         }
     }
 }
@@ -105,12 +106,12 @@ static void read_bill(quote *q, const shop *s, const rfhe_program *p)
 static rfhe_status ask(quote *q, const shop *s, const char *set, const uint8_t *choice,
                        rfhe_error *err)
 {
-    const rfhe_plan_options o = {.set = set, .threads = s->threads};
+    const rfhe_plan_options o = {.set = set, .threads = s->threads, .no_bill = true};
     rfhe_graph *g = NULL;
     rfhe_program *p = NULL;
     rfhe_status st = RFHE_OK;
 
-    RFHE_TRY(simple_network(&g, s, choice, err));
+    RFHE_TRY(rfhe_bank_graph(&g, s->bank, s->base, s->profile, choice, err));
     RFHE_TRY(rfhe_plan(&p, g, &o, err));
     read_bill(q, s, p);
 
@@ -135,127 +136,166 @@ static rfhe_price_set *add_set(rfhe_prices *out, const shop *s, const char *name
     return p;
 }
 
-static void take_quote(rfhe_price_set *p, const shop *s, const quote *q, size_t f, size_t skip)
+/* Levels that every choice needs, from one plan per form; UINT32_MAX where it cannot be planned. */
+static rfhe_status find_needs(uint32_t *need, const shop *s, quote *q, uint8_t *choice, char *why,
+                              const rfhe_progress *progress, rfhe_error *err)
+{
+    const size_t forms = s->bank->forms, layers = s->bank->layers;
+
+    for (size_t f = 0; f < forms; f++) {
+        rfhe_error e = {0};
+        rfhe_status st = rfhe_progress_report(progress, "planning", (double)f, 4 * (double)forms,
+                                              "plans", s->bank->form[f]);
+        if (st != RFHE_OK) { return st; }
+        memset(choice, (int)f, layers);
+        st = ask(q, s, NULL, choice, &e);
+        if (st == RFHE_E_NOMEM) { return rfhe_fail(err, st, "%s", e.text); }
+        if (st != RFHE_OK) { (void)snprintf(why, 400, "%s", e.text); }
+        for (size_t l = 0; l < layers; l++) {
+            need[l * forms + f] = st == RFHE_OK ? q->need[l] : UINT32_MAX;
+        }
+    }
+    return RFHE_OK;
+}
+
+typedef struct chain { /* a set, with what it can carry */
+    const char *name; /* NULL: whatever the planner makes for this depth */
+    uint32_t levels;
+} chain;
+
+/* Form f wherever the set carries it, else the shallowest form. False when some activation has none, or none takes f. */
+static bool fill_choice(uint8_t *choice, const shop *s, const uint32_t *need, size_t f,
+                        uint32_t levels)
+{
+    const size_t forms = s->bank->forms;
+    bool any = false;
+
+    for (size_t l = 0; l < s->bank->layers; l++) {
+        size_t least = f;
+        for (size_t k = 0; k < forms; k++) {
+            if (need[l * forms + k] < need[l * forms + least]) { least = k; }
+        }
+        const bool mine = need[l * forms + f] <= levels;
+        if (!mine && need[l * forms + least] > levels) { return false; }
+        choice[l] = (uint8_t)(mine ? f : least);
+        any = any || mine;
+    }
+    return any;
+}
+
+/* The planner makes a chain as deep as the network needs: some activation must need just that. Starting at layer `from`,
+ * gives one the form that does; returns its layer, `layers` when the assignment needs it anyway or nothing can. */
+static size_t place_carrier(uint8_t *choice, const shop *s, const uint32_t *need, uint32_t levels,
+                            size_t from)
+{
+    const size_t forms = s->bank->forms, layers = s->bank->layers;
+
+    for (size_t l = 0; l < layers; l++) {
+        if (need[l * forms + choice[l]] == levels) { return layers; }
+    }
+    for (size_t i = 0; i < layers; i++) {
+        const size_t l = (from + i) % layers;
+        for (size_t k = 0; k < forms; k++) {
+            if (need[l * forms + k] == levels) {
+                choice[l] = (uint8_t)k;
+                return l;
+            }
+        }
+    }
+    return layers;
+}
+
+/* Takes over what the quote says about form f, but not where another form stands. */
+static void take_quote(rfhe_price_set *p, const shop *s, const quote *q, const uint8_t *choice,
+                       size_t f)
 {
     p->log2_n = q->log2_n;
     p->fixed_seconds = fmax(p->fixed_seconds, q->fixed);
     p->memory_bytes = fmax(p->memory_bytes, q->memory);
     for (size_t l = 0; l < s->bank->layers; l++) {
-        if (l != skip) { p->seconds[l * s->bank->forms + f] = q->seconds[l]; }
+        if (choice[l] == f) { p->seconds[l * s->bank->forms + f] = q->seconds[l]; }
     }
 }
 
-/* What the layer that carried another form would have cost: as much as one of its shape, else by another plan. */
-static rfhe_status fill_skipped(rfhe_price_set *p, const shop *s, quote *q, uint8_t *choice,
-                                size_t deep, size_t f, rfhe_error *err)
+/* Where the carrier stood: as much as at another layer of its shape, else by a plan with the carrier elsewhere. */
+static rfhe_status fill_carried(rfhe_price_set *p, const shop *s, quote *q, uint8_t *choice,
+                                const uint32_t *need, size_t f, const chain *c, size_t carrier)
 {
-    const size_t layers = s->bank->layers;
-    rfhe_status st = RFHE_OK;
+    const size_t forms = s->bank->forms, layers = s->bank->layers;
+    double *mine = &p->seconds[carrier * forms + f];
 
-    for (size_t l = 1; l < layers; l++) {
-        if (q->shape[l] == q->shape[0]) {
-            p->seconds[f] = q->seconds[l];
+    for (size_t l = 0; l < layers; l++) {
+        if (choice[l] == f && l != carrier && q->shape[l] == q->shape[carrier]) {
+            *mine = q->seconds[l];
             return RFHE_OK;
         }
     }
-    choice[0] = (uint8_t)f;
-    choice[layers - 1] = (uint8_t)deep;
-    RFHE_TRY(ask(q, s, NULL, choice, err));
-    p->seconds[f] = q->seconds[0];
-
-done:
-    return st;
+    if (need[carrier * forms + f] > c->levels || !fill_choice(choice, s, need, f, c->levels)) {
+        return RFHE_OK;
+    }
+    const size_t other = place_carrier(choice, s, need, c->levels, carrier + 1);
+    if (other == layers || other == carrier) { return RFHE_OK; }
+    rfhe_error e = {0};
+    const rfhe_status st = ask(q, s, c->name, choice, &e);
+    if (st == RFHE_OK) { *mine = q->seconds[carrier]; }
+    return st == RFHE_E_NOMEM ? st : RFHE_OK;
 }
 
-/* A chain made for forms of `need` levels, whose first is `deep`; shallower ones are priced beside it. */
-static rfhe_status price_chain(rfhe_prices *out, const shop *s, quote *q, uint8_t *choice,
-                               const uint32_t *need, size_t deep, rfhe_error *err)
+static rfhe_status price_set(rfhe_prices *out, const shop *s, quote *q, uint8_t *choice,
+                             const uint32_t *need, const chain *c, char *why)
 {
     const size_t forms = s->bank->forms, layers = s->bank->layers;
-    rfhe_status st = RFHE_OK;
     rfhe_price_set *p = NULL;
 
-    for (size_t i = 0; i < forms; i++) {
-        const size_t f = (deep + i) % forms; /* the deepest first: it names the set */
-        const bool alone = need[f] == need[deep];
-        if (need[f] > need[deep] || (!alone && layers < 2)) { continue; }
-        memset(choice, (int)f, layers);
-        if (!alone) { choice[0] = (uint8_t)deep; }
+    for (size_t f = 0; f < forms; f++) {
         rfhe_error e = {0};
-        st = ask(q, s, NULL, choice, &e);
-        if (st == RFHE_E_UNSUPPORTED) { continue; }
-        if (st != RFHE_OK) { return rfhe_fail(err, st, "%s", e.text); }
+        size_t carrier = layers;
+        if (!fill_choice(choice, s, need, f, c->levels)) { continue; }
+        if (c->name == NULL) { carrier = place_carrier(choice, s, need, c->levels, 0); }
+        rfhe_status st = ask(q, s, c->name, choice, &e);
+        if (st == RFHE_E_NOMEM) { return st; }
+        if (st != RFHE_OK) { (void)snprintf(why, 400, "%s", e.text); }
+        if (st != RFHE_OK) { continue; }
         if (p == NULL) { p = add_set(out, s, q->set); }
         if (p == NULL) { return RFHE_E_NOMEM; }
-        take_quote(p, s, q, f, alone ? SIZE_MAX : 0);
-        if (!alone) { RFHE_TRY(fill_skipped(p, s, q, choice, deep, f, err)); }
-    }
-    st = RFHE_OK;
-
-done:
-    return st;
-}
-
-static rfhe_status price_named(rfhe_prices *out, const shop *s, quote *q, uint8_t *choice,
-                               const char *name, uint32_t *need, char *why, rfhe_error *err)
-{
-    rfhe_price_set *p = NULL;
-
-    for (size_t f = 0; f < s->bank->forms; f++) {
-        rfhe_error e = {0};
-        memset(choice, (int)f, s->bank->layers);
-        const rfhe_status st = ask(q, s, name, choice, &e);
-        if (st == RFHE_E_UNSUPPORTED || st == RFHE_E_ARG) {
-            (void)snprintf(why, 400, "%s", e.text);
-            continue;
+        if (strcmp(p->name, q->set) != 0) { continue; } /* the planner found another set */
+        take_quote(p, s, q, choice, f);
+        if (carrier < layers) {
+            st = fill_carried(p, s, q, choice, need, f, c, carrier);
+            if (st != RFHE_OK) { return st; }
         }
-        if (st != RFHE_OK) { return rfhe_fail(err, st, "%s", e.text); }
-        if (p == NULL) { p = add_set(out, s, name); }
-        if (p == NULL) { return RFHE_E_NOMEM; }
-        need[f] = q->need;
-        take_quote(p, s, q, f, SIZE_MAX);
     }
     return RFHE_OK;
 }
 
+/* The two named sets, then one chain of 2^16 for every depth beyond them that some choice needs. */
 static rfhe_status price_by_plan(rfhe_prices *out, const shop *s, quote *q, uint8_t *choice,
                                  char *why, const rfhe_progress *progress, rfhe_error *err)
 {
-    static const char *const named[] = {"B15-3", "B15-5"};
-    uint32_t need[RFHE_SEARCH_MAX_FORMS] = {0};
-    const size_t forms = s->bank->forms;
+    const size_t choices = s->bank->layers * s->bank->forms;
+    chain c[RFHE_SEARCH_MAX_SETS] = {{"B15-3", 3}, {"B15-5", 5}};
+    size_t n = 2;
+    uint32_t *need = rfhe_alloc(choices, sizeof *need);
     rfhe_status st = RFHE_OK;
 
-    for (size_t i = 0; i < 2; i++) {
-        RFHE_TRY(rfhe_progress_report(progress, "prices", (double)i, 8, "sets", named[i]));
-        RFHE_TRY(price_named(out, s, q, choice, named[i], need, why, err));
-    }
-    for (size_t f = 0; f < forms; f++) { /* the levels of those that are too deep for both */
-        rfhe_error e = {0};
-        if (need[f] > 0) { continue; }
-        memset(choice, (int)f, s->bank->layers);
-        st = ask(q, s, NULL, choice, &e);
-        need[f] = st == RFHE_OK ? q->need : UINT32_MAX;
-        if (st == RFHE_E_NOMEM) { goto done; }
-        if (st != RFHE_OK) { (void)snprintf(why, 400, "%s", e.text); }
-    }
-    uint32_t last = 5;
-    while (out->n < RFHE_SEARCH_MAX_SETS) { /* one chain per depth, shallow ones first */
-        size_t deep = SIZE_MAX;
-        for (size_t f = 0; f < forms; f++) {
-            if (need[f] > last && need[f] < UINT32_MAX && (deep == SIZE_MAX || need[f] < need[deep])) {
-                deep = f;
-            }
+    if (need == NULL) { return RFHE_E_NOMEM; }
+    RFHE_TRY(find_needs(need, s, q, choice, why, progress, err));
+    for (; n < RFHE_SEARCH_MAX_SETS; n++) {
+        uint32_t next = UINT32_MAX;
+        for (size_t i = 0; i < choices; i++) {
+            if (need[i] > c[n - 1].levels && need[i] < next) { next = need[i]; }
         }
-        if (deep == SIZE_MAX) { break; }
-        last = need[deep];
-        RFHE_TRY(rfhe_progress_report(progress, "prices", (double)out->n, 8, "sets",
-                                      s->bank->form[deep]));
-        RFHE_TRY(price_chain(out, s, q, choice, need, deep, err));
+        if (next == UINT32_MAX) { break; }
+        c[n] = (chain){NULL, next};
     }
-    st = RFHE_OK;
+    for (size_t i = 0; i < n; i++) {
+        RFHE_TRY(rfhe_progress_report(progress, "planning", (double)(i + 1), (double)(n + 1), "sets",
+                                      c[i].name != NULL ? c[i].name : "2^16"));
+        RFHE_TRY(price_set(out, s, q, choice, need, &c[i], why));
+    }
 
 done:
+    rfhe_free(need);
     return st;
 }
 

@@ -23,7 +23,7 @@ typedef struct rfhe_prices { /* zero state: empty */
     char source[400]; /* whose calibration, or why not planned                  */
 } rfhe_prices;
 
-/* Plans the network once per form and set. What plan/ cannot lower is priced by counting ciphertexts and products with the
+/* Plans the network some times per form and set. What plan/ cannot lower is priced by counting ciphertexts and products with the
  * timings in docs/results/refresh.md. RFHE_E_NOMEM; RFHE_E_UNSUPPORTED when no set carries any form everywhere. */
 RFHE_MUST_USE rfhe_status rfhe_prices_find(rfhe_prices *out, const rfhe_bank *b,
                                            const rfhe_graph *base, const rfhe_profile *profile,

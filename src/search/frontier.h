@@ -3,7 +3,7 @@
  * Every activation l may take every form f; the choice costs seconds[l][f] and harms by error[l][f], and both add up over
  * the network. An assignment is worth looking at when no other one is as fast and as good: those form the frontier. There
  * are forms^activations assignments, yet activation by activation only the partial sums that no other partial sum beats can
- * be part of a best whole (Bellman 1957), so the list stays short, and is thinned where it does not. */
+ * be part of a best whole [Bel57], so the list stays short, and is thinned where it does not. */
 #ifndef RFHE_SEARCH_FRONTIER_H
 #define RFHE_SEARCH_FRONTIER_H
 

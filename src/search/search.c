@@ -431,7 +431,7 @@ static rfhe_status correlate(const rfhe_search *s, const double *harm, double *a
     double *x = rfhe_alloc(3 * s->n_trials + 1, sizeof *x), *y = x + s->n_trials,
            *z = x + 2 * s->n_trials;
     uint8_t *choice = rfhe_alloc(s->bank.layers, 1);
-    size_t n = 0, finite = 0;
+    size_t n = 0;
     rfhe_status st = RFHE_OK;
 
     if (x == NULL || choice == NULL) {
@@ -448,7 +448,6 @@ static rfhe_status correlate(const rfhe_search *s, const double *harm, double *a
         y[n] = s->relu_top1 - t->top1;
         /* An exploded network has no cross entropy; it is worse than all others. */
         z[n] = isfinite(t->cross_entropy) ? t->cross_entropy : 1e300;
-        finite += isfinite(t->cross_entropy);
         n++;
     }
     *used = n;

@@ -88,7 +88,7 @@ size_t rfhe_target_pick(const rfhe_target *target, const rfhe_trial *t, const si
 size_t rfhe_target_nearest(const rfhe_target *target, const rfhe_trial *t, const size_t *at,
                            size_t n, double relu_top1);
 
-/* ---- successive halving, as arithmetic ---- */
+/* ---- successive halving, as arithmetic [JT16] ---- */
 
 typedef struct rfhe_halving {
     uint32_t rungs, candidates[8]; /* of each rung */

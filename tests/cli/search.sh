@@ -1,0 +1,86 @@
+#!/bin/sh
+# search and report from the outside, with a tiny network on Fashion-MNIST: the contract of their JSON, kill -9 at random
+# moments and going on, extension by other forms, targets, the files of a report, refusals.
+# usage: search.sh RFHE
+# shellcheck disable=SC2015,SC2086 # complaining after a failed conjunction is what is meant; $few is words
+set -u
+rfhe=$1
+# shellcheck source=tests/support/cli.sh
+. "$(dirname "$0")/../support/cli.sh"
+RFHE_THREADS=1 # the networks are too small for a team
+export RFHE_THREADS
+"$rfhe" data check fashion-mnist >/dev/null 2>&1 || exit 77
+
+works trained train fashion-cnn --width 0.125 --data fashion-mnist --limit 1600 --batch 32 --epochs 2 --lr 0.05 \
+  --augment none --test-split none -q -o relu.onnx
+few="--data fashion-mnist --limit 640 --select 160 --calibrate 160 --sense 24 --probes 3 --points 5 --candidates 3 --batch 32 --augment none"
+search="search relu.onnx $few --forms even2,even4,even14 --budget 1500"
+
+# the keys that must be there, and what they say
+began=$(date +%s%N)
+works whole $search -o whole
+took=$((($(date +%s%N) - began) / 1000000))
+holds whole '.schema == "rfhe.search/1" and .trials > 8 and (.frontier | length) > 0 and .images == 160'
+holds whole '[.frontier[] | (.assignment | split(",") | length == 3) and .top1 > 0 and .predicted_seconds > 0 and
+  .relu_depth_max > 0 and .memory_mib > 0] | all'
+holds whole '[.frontier[].predicted_seconds] == ([.frontier[].predicted_seconds] | sort)'
+holds whole '[.frontier[].top1] == ([.frontier[].top1] | sort)'
+holds whole '.recommended.assignment != null and .rank_correlation.trials >= 3 and .image_passes > 500 and .image_passes <= 1500'
+holds whole '.attempts == .trials'
+[ -s whole/recommended.onnx ] || complain "no recommended network"
+works planned plan whole/recommended.onnx
+works evaluated eval whole/recommended.onnx --data fashion-mnist --split test --limit 200
+
+# killed at five random moments: the same search in the end
+seed=$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')
+echo "seconds of kills from seed $seed, of $took ms"
+for i in 1 2 3 4 5; do
+  moment=$(awk -v s="$seed" -v i=$i -v t="$took" 'BEGIN { srand(s + i); printf "%.3f", (0.1 + 0.8 * rand()) * t / 1000 }')
+  timeout -s KILL "$moment" "$rfhe" $search -o pieces --json >/dev/null 2>&1
+done
+works pieces $search -o pieces
+checks=$((checks + 1))
+for f in whole pieces; do jq -S '[.trials, .frontier, .recommended, .relu_top1, .image_passes]' $f.json >$f.text; done
+cmp -s whole.text pieces.text || complain "a search that was killed ended otherwise: $(diff whole.text pieces.text | head -5)"
+works pieces_report report pieces
+holds pieces_report '.integrity == "ok" and ([.trials[] | .status == "done"] | all)'
+holds pieces_report '[.trials[] | [.recipe, .assignment, .rung]] | length == (unique | length)'
+works whole_report report whole
+for f in whole pieces; do jq -S '[.trials[] | del(.seconds, .attempts)]' ${f}_report.json >$f.text; done
+cmp -s whole.text pieces.text || complain "its trials are others"
+
+# run again: nothing is done twice
+works again $search -o whole
+holds again '.attempts == .trials'
+[ "$(jq .trials again.json)" = "$(jq .trials whole.json)" ] || complain "a second run made new trials"
+
+# other forms extend it; a larger budget too
+works more search relu.onnx $few --forms even8 -o whole
+works more_report report whole
+holds more_report "$(printf '(.trials | length) > %s and ([.trials[].assignment] | index("even8,even8,even8") != null)' "$(jq .trials whole.json)")"
+
+# another process may not search here meanwhile, targets, test images
+works wanted search relu.onnx $few --forms even2,even4,even14,even8 -o whole --max-latency 1000s --test
+holds wanted '.recommended.top1 == ([.frontier[].top1] | max) and .relu_test_top1 > 0 and ([.frontier[].test_top1 > 0] | all)'
+checks=$((checks + 1))
+"$rfhe" search relu.onnx $few --forms even2,even4,even14,even8 -o whole --max-latency 1ms --json >out 2>err && complain "1 ms was possible"
+grep -q "nothing satisfies this; the nearest is trial" err || complain "no nearest point"
+jq -e '.recommended == null and .nearest.predicted_seconds > 0' out >/dev/null || complain "the document names no nearest point"
+
+# the page: whole, without scripts, nothing fetched
+works page report whole -o .
+says report.html '</html>'
+says report.html 'prefers-color-scheme:dark'
+says report.html 'Which form where'
+checks=$((checks + 1))
+grep -q -e '<script' -e '<link' -e 'src=' report.html && complain "the page is not self-contained"
+[ "$(wc -l <report.csv)" = "$(($(jq '.trials | length' report.json) + 1))" ] || complain "report.csv has other trials than report.json"
+jq -e '.schema == "rfhe.report/1"' report.json >/dev/null || complain "report.json is no report"
+
+refuses 2 '--data is missing' search relu.onnx -o x
+refuses 2 '--output is missing' search relu.onnx --data fashion-mnist
+refuses 2 "10 apples" search relu.onnx --data fashion-mnist -o x --budget '10 apples'
+refuses 2 "no form called" search relu.onnx --data fashion-mnist -o x --forms nonsense
+refuses 1 'no search in' report nowhere
+
+finish search
