@@ -15,6 +15,9 @@ target_compile_definitions(rfhe_flags INTERFACE _POSIX_C_SOURCE=200809L _DEFAULT
 target_compile_options(rfhe_flags INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion
   -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wundef -Wformat=2 -fno-math-errno -fno-strict-aliasing
   -ffp-contract=off $<$<BOOL:${RFHE_WERROR}>:-Werror>)
+if(CMAKE_C_COMPILER_ID MATCHES "Clang" AND NOT RFHE_SANITIZE)
+  target_compile_options(rfhe_flags INTERFACE -gdwarf-4) # valgrind 3.19 does not read clang's DWARF 5
+endif()
 if(CMAKE_BUILD_TYPE STREQUAL "Release")
   target_compile_options(rfhe_flags INTERFACE -fstack-protector-strong -D_FORTIFY_SOURCE=2)
   target_link_options(rfhe_flags INTERFACE -Wl,-z,relro,-z,now)

@@ -6,7 +6,7 @@ set -u
 build=${1:-build/release}
 [ $# -gt 0 ] && shift
 log=$build/tests.log
-(cd "$build" && ctest --output-on-failure -V --timeout 900 -j "$(nproc)" "$@") >"$log" 2>&1
+(cd "$build" && ctest --output-on-failure -V --timeout 1800 -j "$(nproc)" "$@") >"$log" 2>&1
 status=$?
 counts=$(awk '
 function number(   n) { n = $0; sub(/^[0-9]+: \[[^]]*\] +/, "", n); return n + 0 }

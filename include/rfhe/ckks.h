@@ -53,7 +53,7 @@ typedef struct rfhe_ckks_options {
     uint32_t scale_bits;    /* 20 .. 49; 0 = 40                                                            */
     uint32_t first_bits;    /* width of q_0, at least scale_bits; 0 = min(50, scale_bits + 10)             */
     uint32_t special_count; /* special primes of key switching; 0 = the fastest choice that is secure      */
-    uint32_t special_bits;  /* their width, up to 50; 0 = choose                                           */
+    uint32_t special_bits;  /* their width, 20 .. 50; 0 = choose                                           */
     uint32_t security_bits; /* 128, 192 or 256; 0 = 128. Above 128 there is no refresh (its sparse secret) */
     bool insecure_test;     /* takes parameters below the security table. For tests; every object says so  */
     /* An explicit chain instead of depth, scale_bits and first_bits: chain[l] is the width of q_l, bottom first.
@@ -175,9 +175,11 @@ RFHE_API void rfhe_ct_set_bound(rfhe_ct *ct, double bound);
 /* Bytes of residues held now. */
 RFHE_API size_t rfhe_ct_bytes(const rfhe_ct *ct);
 
+/* out takes level, scale and bound of `pt`. RFHE_E_ARG when `pt` or `out` belongs to other parameters than the key. */
 RFHE_API RFHE_MUST_USE rfhe_status rfhe_encrypt(rfhe_ct *out, const rfhe_pt *pt,
                                                 const rfhe_public_key *pk, rfhe_error *err);
-/* With the secret key: half as much noise, and half as large on the wire (the uniform half is a seed). */
+/* With the secret key: an error of sigma in each coefficient instead of sigma sqrt(1 + 4 N / 3) (7.7 bits less at
+ * N = 2^15), and half as large on the wire (the uniform half is a seed). */
 RFHE_API RFHE_MUST_USE rfhe_status rfhe_encrypt_secret(rfhe_ct *out, const rfhe_pt *pt,
                                                        const rfhe_secret_key *sk, rfhe_error *err);
 RFHE_API RFHE_MUST_USE rfhe_status rfhe_decrypt(rfhe_pt **out, const rfhe_ct *ct,
@@ -201,20 +203,23 @@ RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_sub(rfhe_ct *out, const rfhe_ct *a, c
                                                rfhe_evaluator *ev, rfhe_error *err);
 RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_neg(rfhe_ct *out, const rfhe_ct *a, rfhe_evaluator *ev,
                                                rfhe_error *err);
-/* Adds an encoded plaintext (same scale), or one number to every slot. */
+/* Adds an encoded plaintext (same scale, at a's level or above), or one number to every slot. */
 RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_add_plain(rfhe_ct *out, const rfhe_ct *a,
                                                      const rfhe_pt *pt, rfhe_evaluator *ev,
                                                      rfhe_error *err);
 RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_add_const(rfhe_ct *out, const rfhe_ct *a, double x,
                                                      rfhe_evaluator *ev, rfhe_error *err);
 /* Product with an encoded plaintext (at a's level or above): scales multiply; `rescale` also divides by the last prime
- * in the same pass and costs the level. Encode `pt` at rfhe_plain_scale(a, 0) to land on the nominal scale below. */
+ * in the same pass and costs the level. Encode `pt` at rfhe_plain_scale(a, 0) to land on the nominal scale below.
+ * With `rescale`: RFHE_E_DEPTH at level 0, RFHE_E_ARG for three parts. */
 RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_mul_plain(rfhe_ct *out, const rfhe_ct *a,
                                                      const rfhe_pt *pt, bool rescale,
                                                      rfhe_evaluator *ev, rfhe_error *err);
-/* The scale of a plaintext factor with which `a`, multiplied and rescaled, has scale `target` (0 = nominal). */
+/* The scale of a plaintext factor with which `a`, multiplied and rescaled, has scale `target` (0 = nominal). 0 at level
+ * 0, where nothing can be rescaled. */
 RFHE_API double rfhe_plain_scale(const rfhe_ct *a, double target);
-/* out = a * x, rescaled: one level. Lands on scale `target` (0 = nominal of the level below). */
+/* out = a * x, rescaled: one level. Lands on scale `target` (0 = nominal of the level below). RFHE_E_DEPTH at level 0,
+ * RFHE_E_ARG for three parts or a constant beyond 2^103 in integers. */
 RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_mul_const(rfhe_ct *out, const rfhe_ct *a, double x,
                                                      double target, rfhe_evaluator *ev,
                                                      rfhe_error *err);
@@ -225,22 +230,26 @@ RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_mul_int(rfhe_ct *out, const rfhe_ct *
 RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_mul_monomial(rfhe_ct *out, const rfhe_ct *a, uint32_t k,
                                                         rfhe_evaluator *ev, rfhe_error *err);
 /* out = a * b, relinearised and rescaled in one pass: one level, scale a*b/q. Two-part inputs. b may be a (cheaper).
- * RFHE_E_DEPTH at level 0; RFHE_E_ARG without a relinearisation key for the level. */
+ * RFHE_E_DEPTH at level 0 or when the product of the scales exceeds the modulus left; RFHE_E_ARG without a
+ * relinearisation key for the level. */
 RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_mul(rfhe_ct *out, const rfhe_ct *a, const rfhe_ct *b,
                                                rfhe_evaluator *ev, rfhe_error *err);
-/* out = a * b with three parts, neither relinearised nor rescaled; sums of such cost one relinearisation. */
+/* out = a * b with three parts, neither relinearised nor rescaled; sums of such cost one relinearisation. Two-part
+ * inputs. RFHE_E_DEPTH when the product of the scales exceeds the modulus left. */
 RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_mul_lazy(rfhe_ct *out, const rfhe_ct *a,
                                                     const rfhe_ct *b, rfhe_evaluator *ev,
                                                     rfhe_error *err);
-/* Three parts to two; `rescale` also divides by the last prime, in the same pass. */
+/* Three parts to two; `rescale` also divides by the last prime, in the same pass. Two parts are copied or rescaled. */
 RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_relinearise(rfhe_ct *out, const rfhe_ct *a, bool rescale,
                                                        rfhe_evaluator *ev, rfhe_error *err);
+/* Divides numbers' scale and residues by the last prime: one level. RFHE_E_DEPTH at level 0, RFHE_E_ARG for three parts. */
 RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_rescale(rfhe_ct *out, const rfhe_ct *a,
                                                    rfhe_evaluator *ev, rfhe_error *err);
 /* Lowers the level without changing scale or numbers. RFHE_E_DEPTH when `level` is above a's. */
 RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_drop(rfhe_ct *out, const rfhe_ct *a, uint32_t level,
                                                 rfhe_evaluator *ev, rfhe_error *err);
-/* Rotates the slots left by `by`; sparse packings rotate within their n slots. */
+/* Rotates the slots left by `by`; sparse packings rotate within their n slots. Two parts. RFHE_E_ARG without the key of
+ * this rotation for the level; the same for the next two. */
 RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_rotate(rfhe_ct *out, const rfhe_ct *a, int64_t by,
                                                   rfhe_evaluator *ev, rfhe_error *err);
 RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_conjugate(rfhe_ct *out, const rfhe_ct *a,

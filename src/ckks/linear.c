@@ -26,7 +26,7 @@
  * (q_0 / p1) e, one limb pass instead of one per digit, and the switch back to the dense secret is the same step. The
  * second special prime carries the plaintext: diagonals are encoded at the scale p2 (times the wanted change of scale),
  * and the last division by P brings the sum to its scale. No prime of the chain is spent: this is the level-conserving
- * rescale of [CCLW25] with the plaintext outside the key, so that keys do not depend on the matrix. Special primes
+ * rescale of [YZSW25] with the plaintext outside the key, so that keys do not depend on the matrix. Special primes
  * p3 .. of the giants' switches enter as a factor of the diagonals; rows of those primes are zero. */
 #include <inttypes.h>
 #include <math.h>
@@ -42,8 +42,8 @@ enum { MAX_BABY = 256, MAX_GIANT = 256, MIN_LOG2_RUN = 3 };
 
 typedef struct cell {
     uint32_t baby, giant; /* positions in the lists below */
-    uint64_t *limb;       /* row r at r * (N >> log2_run), or NULL */
-    double *coef;         /* N coefficients, or NULL */
+    const uint64_t *limb; /* row r at r * (N >> log2_run), or NULL */
+    const double *coef;   /* N coefficients, or NULL */
 } cell;
 
 struct rfhe_linear_map {
@@ -59,6 +59,8 @@ struct rfhe_linear_map {
     uint32_t baby[MAX_BABY], giant[MAX_GIANT]; /* rotations                                                        */
     uint32_t step;                             /* of Horner's scheme, giant[j] = giant[0] + j step; 0 = one by one */
     cell *cell;                                /* sorted by giant */
+    uint64_t *limbs;                           /* of all cells, one after another, or NULL */
+    double *coefs;                             /* likewise                                 */
 };
 
 /* ---- The split ---- */
@@ -108,8 +110,9 @@ static uint32_t as_run(uint32_t *list, uint32_t count, uint32_t n)
 }
 
 /* What the pieces of a map cost, in units of a transform of a limb (measured at N = 2^15 and 2^16). An inner product
- * streams two limbs of key per digit and row, 0.9 of a transform. key_price adds a third of that for the memory a
- * further key occupies, which decides between splits of nearly equal time; twenty times more when memory is scarce. */
+ * streams two limbs of key per digit and row, 0.9 of a transform; the raised digits of a giant step go through memory
+ * once more. A further key is priced at about one and a half times the reading of it, which decides between
+ * splits of nearly equal time; four times as much when memory is scarce. */
 typedef struct price {
     double baby, giant, baby_key, giant_key, cell;
 } price;
@@ -119,15 +122,15 @@ static price price_of(const rfhe_ckks *c, uint32_t level, uint32_t special, bool
     const double limbs = level + 1, rows = limbs + special;
     const double digits = rfhe_gadget_digits(&c->gadget[special - 1], level);
     const double own_rows = is_raised ? limbs + 2 : rows, own_digits = is_raised ? 1 : digits;
-    const double weight = is_lean ? 4 : 1;
+    const double weight = is_lean ? 6 : 1.5;
     const double transforms = digits * rows + limbs + special;
     const double conversions = limbs * (rows - limbs / digits) + special * limbs;
 
     return (price){.baby = own_rows * (0.9 * own_digits + 1.3),
-                   .giant = transforms + conversions / 14 + 0.9 * digits * rows + 1.5 * rows,
+                   .giant = transforms + conversions / 14 + 1.9 * digits * rows + 3.5 * rows,
                    .baby_key = weight * own_digits * own_rows,
                    .giant_key = weight * digits * rows,
-                   .cell = own_rows * (has_runs ? 0.35 : is_lean ? 2 : 0.6)};
+                   .cell = own_rows * (has_runs ? 0.3 : is_lean ? 2 : 0.7)};
 }
 
 double rfhe_linear_estimate(const rfhe_ckks *c, size_t count, uint32_t log2_period, uint32_t level, bool is_raised,
@@ -198,39 +201,40 @@ static size_t period(const double *x, size_t n)
 }
 
 /* Fills the diagonal of a cell from n slots re, im. work: N + 2n doubles. */
-static rfhe_status encode_cell(rfhe_linear_map *m, cell *x, const double *re, const double *im, double *work,
+static rfhe_status encode_cell(rfhe_linear_map *m, uint32_t place, const double *re, const double *im, double *work,
                                rfhe_error *err)
 {
     const rfhe_ckks *c = m->c;
     const size_t n = c->n, kept = n >> m->log2_run, slots = m->log2_run == 0 ? m->n : kept / 2;
     const uint32_t rows = m->level + 1 + m->own_special;
+    cell *const x = &m->cell[place];
     uint64_t *whole = NULL;
     rfhe_status st = RFHE_OK;
 
     (void)rfhe_slots_to_coeffs(c, work, work + n, re, im, slots, m->pt_scale);
     RFHE_TRY(rfhe_check_coeffs(c, work, n, m->level, err));
-    if (m->is_lean && m->log2_run == 0) {
-        x->coef = rfhe_alloc(n, sizeof *x->coef);
-        if (x->coef != NULL) { memcpy(x->coef, work, n * sizeof *work); }
-    } else {
-        whole = rfhe_alloc(rows * n, sizeof *whole);
-        x->limb = rfhe_alloc(rows * kept, sizeof *x->limb);
+    if (m->coefs != NULL) {
+        memcpy(m->coefs + place * n, work, n * sizeof *work);
+        x->coef = m->coefs + place * n;
+        goto done;
     }
-    if (x->coef == NULL && (x->limb == NULL || whole == NULL)) {
+    whole = rfhe_alloc(rows * n, sizeof *whole);
+    if (whole == NULL) {
         st = rfhe_fail(err, RFHE_E_NOMEM, "no memory for a linear map of %" PRIu32 " diagonals", m->cells);
         goto done;
     }
-    if (x->coef != NULL) { goto done; }
+    uint64_t *const limb = m->limbs + place * rows * kept;
     rfhe_coeffs_to_limbs(c, whole, work, m->level, m->own_special);
     for (uint32_t r = 0; r < rows; r++) {
         const uint32_t prime = rfhe_row_prime(c, m->level, r);
-        uint64_t *const from = whole + r * n, *const to = x->limb + r * kept;
+        uint64_t *const from = whole + r * n, *const to = limb + r * kept;
         for (size_t i = 0; i < kept; i++) { to[i] = from[i << m->log2_run]; }
         for (uint32_t p = m->own_special; p < m->special; p++) {
             const uint64_t q = c->m[prime].q;
             c->k->mul_const(to, to, rfhe_shoup_make(c->m[c->n_q + p].q % q, q), kept, &c->m[prime]);
         }
     }
+    x->limb = limb;
 
 done:
     rfhe_free(whole);
@@ -282,6 +286,16 @@ static rfhe_status make(rfhe_linear_map **out, const rfhe_ckks *c, size_t n, con
     m->log2_run = c->log2_n - 1 - (uint32_t)__builtin_ctzll(longest);
     if (m->log2_run < MIN_LOG2_RUN) { m->log2_run = 0; }
     RFHE_TRY(choose(m, index, count, opt->baby, err));
+    /* One piece for all: memory comes in huge pages, of which every piece leaves half of one unused. */
+    if (m->is_lean && m->log2_run == 0) {
+        m->coefs = rfhe_alloc(m->cells * c->n, sizeof *m->coefs);
+    } else {
+        m->limbs = rfhe_alloc(m->cells * (m->level + 1 + m->own_special) * (c->n >> m->log2_run), sizeof *m->limbs);
+    }
+    if (m->coefs == NULL && m->limbs == NULL) {
+        st = rfhe_fail(err, RFHE_E_NOMEM, "no memory for a linear map of %zu diagonals", count);
+        goto done;
+    }
     for (uint32_t x = 0; x < m->cells; x++) {
         const uint32_t g = m->giant[m->cell[x].giant], k = (g + m->baby[m->cell[x].baby]) % (uint32_t)n;
         size_t which = 0;
@@ -295,7 +309,7 @@ static rfhe_status make(rfhe_linear_map **out, const rfhe_ckks *c, size_t n, con
             sum[from] += size;
             sum[n + from] += size * size;
         }
-        RFHE_TRY(encode_cell(m, &m->cell[x], re, re + n, re + 2 * n, err));
+        RFHE_TRY(encode_cell(m, x, re, re + n, re + 2 * n, err));
     }
     for (size_t i = 0; i < n; i++) {
         m->row_sum = fmax(m->row_sum, sum[i]);
@@ -355,10 +369,8 @@ rfhe_status rfhe_linear_map_raised_new(rfhe_linear_map **out, const rfhe_ckks *c
 void rfhe_linear_map_free(rfhe_linear_map *m)
 {
     if (m == NULL) { return; }
-    for (uint32_t x = 0; x < m->cells && m->cell != NULL; x++) {
-        rfhe_free(m->cell[x].limb);
-        rfhe_free(m->cell[x].coef);
-    }
+    rfhe_free(m->limbs);
+    rfhe_free(m->coefs);
     rfhe_free(m->cell);
     rfhe_ckks_free(m->c);
     rfhe_free(m);

@@ -2,10 +2,11 @@
  * between slots and coefficients, reduction.h the polynomial that removes multiples of q_0.
  *
  * Scales. Levels are named from the top: T .. T-g+2 are spent by CoeffsToSlots, whose first factor spends none
- * (linear.c, "Raised"), the next d by the reduction, which ends at raise_level r. A program of products sets its scales itself, D_(k+1) = D_k^2 / q (poly.c), so the scale D_d at which
- * it ends is reached by choosing the scale D_0 at which it starts: backwards, D_k = sqrt(D_(k+1) q). What it ends with is
- * sin(2 pi u), u = x scale_0 / q_0; calling that x multiplies the scale by 2 pi scale_0 / q_0 without touching a residue.
- * So D_d = nominal scale at r, divided by 2 pi scale_0 / q_0: nothing is corrected anywhere, no level is lost to it.
+ * (linear.c, "Raised"), the next d by the reduction, which ends at raise_level r. A program of products sets its scales
+ * itself, D_(k+1) = D_k^2 / q (poly.c), so the scale D_d at which it ends is reached by choosing the scale D_0 at which it
+ * starts: backwards, D_k = sqrt(D_(k+1) q). What it ends with is sin(2 pi u), u = x scale_0 / q_0; calling that x
+ * multiplies the scale by 2 pi scale_0 / q_0 without touching a residue. So D_d = nominal scale at r, divided by
+ * 2 pi scale_0 / q_0: nothing is corrected anywhere, no level is lost to it.
  *
  * The integers. Raised from level 0 to the top, a ciphertext under the sparse secret s' decrypts to m + q_0 I with small
  * I. Taken at scale q_0 that is u + I in every coefficient. CoeffsToSlots carries the gain 1 / (k + 1/4), and a half for
@@ -24,7 +25,7 @@
  * Layers are dealt to the factors by the estimate of linear.c.
  *
  * Sources: Chen, Han 2018; Bossuat, Mouchet, Troncoso-Pastoriza, Hubaux 2021 (structure), Bossuat, Troncoso-Pastoriza,
- * Hubaux 2022 (encapsulation); [CCLW25] (first factor); the order SlotsToCoeffs first: Bae, Cheon, Kim, Stehle 2024 and OpenFHE 1.5. */
+ * Hubaux 2022 (encapsulation); [YZSW25] (first factor); the order SlotsToCoeffs first: Bae, Cheon, Kim, Stehle 2024 and OpenFHE 1.5. */
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-/* rfhe demo: the journey as far as it goes today, on the network and the images that everybody can get. */
+/* rfhe demo: the whole journey, on the network and the images that everybody can get. */
 #include "cli/demo.h"
 
 #include "base/clock.h"
@@ -8,42 +8,27 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 static const rfhe_opt options[] = {
     {"model", 'm', RFHE_OPT_TEXT, "FILE", NULL, "the network (default: models/fashion-cnn.onnx of this installation)"},
+    {"replaced", 'r', RFHE_OPT_TEXT, "FILE", NULL, "the same with polynomials, from `rfhe replace` (default: what comes with the default network; else fitted here, without training)"},
     {"data", 'd', RFHE_OPT_TEXT, "SPEC", NULL, "its images (default: fashion-mnist)"},
-    {"form", 'f', RFHE_OPT_TEXT, "F", NULL, "polynomial in place of ReLU, see `rfhe paf list` (default: even8)"},
-    {"image", 0, RFHE_OPT_UINT, "N", NULL, "test image whose values are encrypted (default: 0)"},
+    {"form", 'f', RFHE_OPT_TEXT, "F", NULL, "polynomial in place of ReLU when it is fitted here (default: even8)"},
+    {"images", 'n', RFHE_OPT_UINT, "N", NULL, "test images to encrypt (default: 8)"},
     {"calibrate", 0, RFHE_OPT_UINT, "N", NULL, "training images for ranges and fits (default: 1000; quick 100)"},
     {"limit", 0, RFHE_OPT_UINT, "N", NULL, "measure accuracy on N test images (default: all; quick 200)"},
     {"output", 'o', RFHE_OPT_TEXT, "FILE", NULL, "the page (default: rfhe-demo.html)"},
-    {"quick", 0, RFHE_OPT_FLAG, NULL, NULL, "fewer images, no refresh; the security stays 128 bits"},
+    {"quick", 0, RFHE_OPT_FLAG, NULL, NULL, "fewer images, and the program on numbers instead of ciphertexts"},
     {NULL, 0, RFHE_OPT_END, NULL, NULL, NULL},
 };
 
-/* `path` without detours, and relative where it lies below the working folder. `out` has PATH_MAX bytes. */
-static void tidy_path(char *out, const char *path)
+/* In the source tree above build/PRESET, or in the share folder beside bin; else what the working folder has. */
+static void find_model(char *out, size_t size, const char *name)
 {
-    char whole[PATH_MAX], here[PATH_MAX];
-
-    if (realpath(path, whole) == NULL) {
-        (void)snprintf(out, PATH_MAX, "%s", path);
-        return;
-    }
-    const size_t n = getcwd(here, sizeof here) != NULL ? strlen(here) : 0;
-    const bool is_below = n > 1 && strncmp(whole, here, n) == 0 && whole[n] == '/';
-    (void)snprintf(out, PATH_MAX, "%s", is_below ? whole + n + 1 : whole);
-}
-
-/* In the source tree above build/PRESET, or in the share folder beside bin; else what the working folder has. `out` has
- * PATH_MAX bytes. */
-static void find_model(char *out)
-{
-    static const char name[] = "models/fashion-cnn.onnx", *const up[] = {"../..", "../share/rfhe"};
-    char self[2048], found[PATH_MAX];
+    static const char *const up[] = {"../..", "../share/rfhe"};
+    char self[2048];
     const ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
     char *slash = NULL;
 
@@ -53,13 +38,10 @@ static void find_model(char *out)
     }
     for (size_t i = 0; slash != NULL && i < sizeof up / sizeof *up; i++) {
         *slash = '\0';
-        (void)snprintf(found, sizeof found, "%s/%s/%s", self, up[i], name);
-        if (rfhe_file_exists(found)) {
-            tidy_path(out, found);
-            return;
-        }
+        (void)snprintf(out, size, "%s/%s/%s", self, up[i], name);
+        if (rfhe_file_exists(out)) { return; }
     }
-    (void)snprintf(out, PATH_MAX, "%s", name);
+    (void)snprintf(out, size, "%s", name);
 }
 
 static void show(const demo *d)
@@ -80,81 +62,145 @@ static double standard_error(const rfhe_loss_sums *s)
     return s->images > 0 ? sqrt(p * (100 - p) / (double)s->images) : 0;
 }
 
-void demo_tell_network(const demo *d)
+/* The path as a person would write it: from models/ on, if it comes with us. */
+static const char *plainly(const char *path)
+{
+    const char *at = strstr(path, "/../../models/");
+
+    return at != NULL ? at + strlen("/../../") : path;
+}
+
+static void tell_network(const demo *d)
 {
     rfhe_text_printf(&d->cli->out,
                      "1. The network\n"
-                     "   %s\n"
-                     "   %u convolutions and dense layers, %u ReLU, %u MaxPool; %.2f million multiplications, %" PRIu64
-                     " weights\n"
+                     "   %s: %u convolutions and dense layers, %u ReLU, %u MaxPool; %.2f million\n"
+                     "   multiplications, %" PRIu64 " weights\n"
                      "   right on %" PRIu64 " of %" PRIu64 " test images: %.2f %% (standard error %.2f), %.1f s\n",
-                     d->model, d->linear, d->relus, d->maxpools, (double)d->cost.macs / 1e6, d->cost.parameters,
+                     plainly(d->model), d->linear, d->relus, d->maxpools, (double)d->cost.macs / 1e6, d->cost.parameters,
                      d->plain.top1, d->plain.images, percent(&d->plain), standard_error(&d->plain), d->plain_seconds);
     show(d);
 }
 
-void demo_tell_replacement(const demo *d)
+static void tell_replacement(const demo *d)
 {
+    rfhe_text_add(&d->cli->out, "2. Polynomials instead\n");
+    if (d->tuned[0] != '\0') {
+        rfhe_text_printf(&d->cli->out, "   %s, made by `rfhe replace`: %u activations as %s, pools without maxima\n",
+                         plainly(d->tuned), d->pafs, d->forms);
+    } else {
+        rfhe_text_printf(&d->cli->out,
+                         "   each MaxPool as a tree of ReLUs, then %u ReLUs as %s, fitted by channel to %" PRIu64
+                         " training\n   images in %.1f s, without training\n",
+                         d->pafs, d->forms, d->fitted_images, d->fit_seconds);
+    }
     rfhe_text_printf(&d->cli->out,
-                     "2. Polynomials instead\n"
-                     "   each MaxPool as a tree of ReLUs, then %zu ReLUs as %s, fitted to %" PRIu64
-                     " training images\n"
-                     "   by channel (the first with one set for all its channels, for step 3):\n"
-                     "   %.1f s of looking, %.2f s of fitting, no training; ranges fixed; %u levels each\n"
                      "   right on %" PRIu64 " of %" PRIu64 " test images: %.2f %% (standard error %.2f), %.1f s\n",
-                     d->report.n, d->form, d->profile.images, d->profile.seconds, d->report.fit_seconds,
-                     d->report.depth_max, d->after.top1, d->after.images, percent(&d->after),
-                     standard_error(&d->after), d->after_seconds);
+                     d->after.top1, d->after.images, percent(&d->after), standard_error(&d->after), d->after_seconds);
     show(d);
 }
 
-static void tell_encrypted(const demo *d, const demo_encrypted *e)
+static void tell_plan(const demo *d)
 {
+    const rfhe_program *p = d->p;
     rfhe_text_printf(&d->cli->out,
-                     "   %-10s %-12s %6u %8u %9.1f %11.1f %10.1f   N = 2^%u, log2 QP = %.0f: %u-bit security\n",
-                     e->form, e->is_tuned ? "tuned" : "as published", e->levels, e->products, e->ms, e->error_bits,
-                     e->key_mib, e->log2_n, e->log2_qp, e->security_bits);
-}
-
-void demo_tell_ciphertext(const demo *d)
-{
-    const demo_refresh *r = &d->refresh;
-
-    rfhe_text_printf(&d->cli->out,
-                     "3. The first activation on a ciphertext\n"
-                     "   test image %" PRIu64 " (%s): %zu of the layer's %zu values (%zu of %zu channels) in one ciphertext,\n"
-                     "   encrypted by the client in %.0f ms; the other side holds public keys only\n"
-                     "   %-10s %-12s %6s %8s %9s %11s %10s\n",
-                     d->image, d->label, d->values, d->all_values, d->channels, d->all_channels, d->tuned.encrypt_ms,
-                     "form", "coefficients", "levels", "products", "ms", "error, bits", "keys, MiB");
-    tell_encrypted(d, &d->tuned);
-    tell_encrypted(d, &d->published);
-    rfhe_text_printf(&d->cli->out, "   %s takes %.2f times the time of %s (the best of %u runs each)\n", d->published.form,
-                     d->published.ms / d->tuned.ms, d->tuned.form, d->tuned.runs);
-    rfhe_text_add(&d->cli->out, "4. Refresh of the result\n");
-    if (r->done) {
-        rfhe_text_printf(&d->cli->out,
-                         "   %.2f s (B15-3), level %u to %u: %u levels regained; error %.1f bits at worst, %.1f root mean square\n"
-                         "   %u keys, %.0f MiB, made by the client in %.1f s\n",
-                         r->seconds, r->level_before, r->level_after, r->levels_regained, r->error_bits, r->rms_bits,
-                         r->keys, r->key_mib, r->key_seconds);
-    } else {
-        rfhe_text_printf(&d->cli->out, "   not run: %s\n", r->why_not);
+                     "3. The encrypted program\n"
+                     "   %u instructions, %u refreshed activations of depth %u; parameters %s, N = 2^%u\n",
+                     p->n_instructions, p->n_activations, d->depth, p->set, p->ckks.log2_n);
+    if (p->bill.seconds > 0) {
+        rfhe_text_printf(&d->cli->out, "   predicted: %.1f s per image, keys %.0f MiB, %.1f GiB of memory\n", p->bill.seconds,
+                         p->bill.key_bytes / (1 << 20), p->bill.memory_bytes / (1 << 30));
     }
     show(d);
 }
 
-void demo_tell_end(const demo *d, const char *page)
+static void tell_keys(const demo *d)
 {
     rfhe_text_printf(&d->cli->out,
-                     "%.0f s in all, %.1f GiB of memory at most, %u threads. The page: %s\n"
-                     "Not there yet: whole networks under encryption. The convolutions above ran in the clear;\n"
-                     "only %s ran on ciphertexts.\n",
-                     d->seconds, (double)rfhe_peak_rss() / (1 << 30), d->cli->threads, page,
-                     d->refresh.done ? "the first activation and the refresh" : "the first activation");
+                     "4. Encrypted images\n"
+                     "   %u-bit security (log2 QP = %.0f); the client made keys in %.1f s: %.0f MiB for the server\n",
+                     d->t.info.security_bits, d->t.info.log2_qp, d->t.key_seconds, (double)d->t.key_bytes / (1 << 20));
+    show(d);
 }
 
-static rfhe_status journey(demo *d, bool quick, const char *page, rfhe_error *err)
+static void tell_images(const demo *d)
+{
+    const trial *t = &d->t;
+    char encrypted[64], clear[64];
+
+    if (d->why_not[0] != '\0') {
+        rfhe_text_printf(&d->cli->out,
+                         "4. The program on numbers\n"
+                         "   nothing was encrypted: %s\n"
+                         "   with the noise that encryption would add, %zu test images get the same label as without in %.1f %%\n",
+                         d->why_not, t->images, 100 * (double)t->agree_twin / (double)t->images);
+        show(d);
+        return;
+    }
+    rfhe_text_printf(&d->cli->out, "   %-5s  %-14s %-14s %-14s %8s\n", "image", "is", "decrypted", "on numbers", "seconds");
+    for (size_t i = 0; i < t->images; i++) {
+        sides_class(encrypted, sizeof encrypted, t->p, t->image[i].encrypted);
+        sides_class(clear, sizeof clear, t->p, t->image[i].clear);
+        rfhe_text_printf(&d->cli->out, "   %5zu  %-14s %-14s %-14s %8.2f%s\n", i, d->label[i], encrypted, clear,
+                         t->image[i].seconds, t->image[i].encrypted == t->image[i].label ? "" : "  wrong");
+    }
+    rfhe_text_printf(&d->cli->out,
+                     "   right on %" PRIu64 " of %zu; the label of the program on numbers on %" PRIu64
+                     "; largest error of an output %.1e\n   of a range of %.1f: %.1f bits; %.2f s per image (median)\n",
+                     t->right, t->images, t->agree, t->max_error, t->range, trial_precision(t), t->median_seconds);
+    show(d);
+}
+
+static void tell_end(const demo *d, const char *page)
+{
+    rfhe_text_printf(&d->cli->out, "%.0f s in all, %.1f GiB of memory at most, %u threads. The page: %s\n", d->seconds,
+                     (double)rfhe_peak_rss() / (1 << 30), d->cli->threads, page);
+}
+
+/* GiB that the system could give; infinite when it does not say. */
+static double available_gib(void)
+{
+    FILE *f = fopen("/proc/meminfo", "r");
+    char line[128];
+    double kib = INFINITY;
+
+    if (f == NULL) { return kib; }
+    while (fgets(line, sizeof line, f) != NULL) {
+        if (sscanf(line, "MemAvailable: %lf", &kib) == 1) { break; }
+    }
+    (void)fclose(f);
+    return kib / (1 << 20);
+}
+
+rfhe_status demo_encrypt(demo *d, rfhe_error *err)
+{
+    static const double wanted_gib = 5;
+    rfhe_status st = RFHE_OK;
+    sides_images images = {0};
+    rfhe_program *p = d->p;
+
+    if (d->quick) {
+        (void)snprintf(d->why_not, sizeof d->why_not, "--quick leaves it out");
+    } else if (available_gib() < wanted_gib) {
+        (void)snprintf(d->why_not, sizeof d->why_not, "it wants %.0f GiB of memory, %.1f are available", wanted_gib,
+                       available_gib());
+    }
+    d->p = NULL;
+    RFHE_TRY(d->why_not[0] != '\0' ? trial_make_twin(&d->t, p, d->cli, err) : trial_make(&d->t, p, d->cli, err));
+    RFHE_TRY(sides_load(&images, d->t.p, d->spec, "test", d->wanted, NULL, &d->cli->progress, err));
+    if (d->why_not[0] != '\0') {
+        RFHE_TRY(trial_twin(&d->t, &images, d->cli, err));
+    } else {
+        tell_keys(d);
+        RFHE_TRY(trial_run(&d->t, &images, false, d->cli, err));
+    }
+
+done:
+    sides_images_clear(&images);
+    return st;
+}
+
+static rfhe_status journey(demo *d, const char *page, rfhe_error *err)
 {
     const double start = rfhe_now();
     rfhe_status st = RFHE_OK;
@@ -170,11 +216,13 @@ static rfhe_status journey(demo *d, bool quick, const char *page, rfhe_error *er
         goto done;
     }
     RFHE_TRY(demo_read(d, err));
-    demo_tell_network(d);
+    tell_network(d);
     RFHE_TRY(demo_replace(d, err));
-    demo_tell_replacement(d);
-    RFHE_TRY(demo_encrypt(d, quick, err));
-    demo_tell_ciphertext(d);
+    tell_replacement(d);
+    RFHE_TRY(demo_plan(d, err));
+    tell_plan(d);
+    RFHE_TRY(demo_encrypt(d, err));
+    tell_images(d);
     d->seconds = rfhe_now() - start;
     RFHE_TRY(demo_write_page(d, page, err));
 
@@ -186,32 +234,37 @@ static int run(rfhe_cli *cli, const rfhe_args *args)
 {
     const bool quick = rfhe_args_has(args, "quick");
     const char *page = rfhe_args_text(args, "output", "rfhe-demo.html");
-    const char *model = rfhe_args_text(args, "model", NULL);
+    const char *model = rfhe_args_text(args, "model", NULL), *replaced = rfhe_args_text(args, "replaced", NULL);
     rfhe_error err = {0};
     demo *d = rfhe_calloc(1, sizeof *d);
     int code = RFHE_EXIT_DONE;
 
     if (d == NULL) { return rfhe_cli_fail(cli, RFHE_E_NOMEM, NULL); }
     d->cli = cli;
-    d->args = args;
+    d->args = NULL;
+    d->quick = quick;
     d->spec = rfhe_args_text(args, "data", "fashion-mnist");
     d->form = rfhe_args_text(args, "form", "even8");
-    d->image = rfhe_args_uint(args, "image", 0);
+    d->wanted = rfhe_args_uint(args, "images", 8);
     d->calibration = rfhe_args_uint(args, "calibrate", quick ? 100 : 1000);
     d->limit = rfhe_args_uint(args, "limit", quick ? 200 : 0);
+    d->wanted = d->wanted == 0 ? 1 : d->wanted;
     if (model != NULL) {
         (void)snprintf(d->model, sizeof d->model, "%s", model);
     } else {
-        find_model(d->model);
+        find_model(d->model, sizeof d->model, "models/fashion-cnn.onnx");
+        if (!rfhe_args_has(args, "form")) { find_model(d->tuned, sizeof d->tuned, "models/fashion-cnn-d3.onnx"); }
+        if (!rfhe_file_exists(d->tuned)) { d->tuned[0] = '\0'; }
     }
-    const rfhe_status st = journey(d, quick, page, &err);
+    if (replaced != NULL) { (void)snprintf(d->tuned, sizeof d->tuned, "%s", replaced); }
+    const rfhe_status st = journey(d, page, &err);
     if (st != RFHE_OK) {
         code = rfhe_cli_fail(cli, st, &err);
     } else {
         if (cli->json) {
             demo_write_json(d, page);
         } else {
-            demo_tell_end(d, page);
+            tell_end(d, page);
         }
         code = rfhe_cli_finish(cli);
     }
@@ -223,15 +276,14 @@ static int run(rfhe_cli *cli, const rfhe_args *args)
 const rfhe_command rfhe_cmd_demo = {
     .name = "demo",
     .usage = "[--quick] [-o PAGE.html] [options]",
-    .summary = "take a network as far as encryption goes today",
+    .summary = "take a network from ReLU to labels computed on encrypted images",
     .description =
-        "Reads a trained network and measures it; replaces its activations by low-degree polynomials whose coefficients "
-        "are fitted to training images, and measures again; encrypts what reaches the first activation for one test "
-        "image, evaluates the polynomial on the ciphertext with public keys only, and compares the decrypted result "
-        "with the plain one, beside the composite of degree 27 that the literature compares with; refreshes the "
-        "result.\n\n"
-        "Everything is computed, at 128-bit security. The refresh is left out when less than 7 GiB of memory are "
-        "available. Whole networks do not run on ciphertexts yet: the convolutions run in the clear.\n\n"
+        "Reads a trained network and measures it; takes the network with polynomials in place of ReLU and MaxPool and "
+        "measures that; plans the encrypted program; makes keys; encrypts test images, runs the whole network on the "
+        "ciphertexts with public keys only, decrypts the labels, and compares them with the true ones and with the "
+        "program on numbers.\n\n"
+        "Everything is computed, at 128-bit security. Nothing is encrypted when less than 5 GiB of memory are "
+        "available.\n\n"
         "What was found is also written as one HTML page without scripts.",
     .example = "rfhe demo\nrfhe demo --quick --model net.onnx -o page.html --json",
     .options = options,

@@ -1,57 +1,269 @@
-/* rfhe plan MODEL -o PROGRAM: from a network to an encrypted program and its bill. */
+/* rfhe plan MODEL -o PROGRAM: from a network to an encrypted program, its bill, and a drawing of how tensors lie. */
+#include "cli/calibration.h"
 #include "cli/network.h"
 
 #include "base/clock.h"
+#include "base/file.h"
+#include "base/mem.h"
 #include "plan/lower.h"
-#include "rfhe/onnx.h"
 
 #include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 static const rfhe_opt options[] = {
     {"output", 'o', RFHE_OPT_TEXT, "PROGRAM", NULL, "folder to write (default: only the bill is printed)"},
-    {"memory", 0, RFHE_OPT_TEXT, "SIZE", NULL, "what keys, weights and ciphertexts may take, such as 8GiB"},
+    {"memory", 'm', RFHE_OPT_TEXT, "SIZE", NULL, "what the server may use, such as 8GiB (default: no limit)"},
     {"set", 0, RFHE_OPT_TEXT, "NAME", NULL, "parameter set (default: the smallest that is deep enough)"},
+    {"calibration", 0, RFHE_OPT_TEXT, "FILE", NULL,
+     "times of this machine (default: what `rfhe bench calibrate` left, else built in)"},
+    {"draw", 0, RFHE_OPT_TEXT, "FILE.svg", NULL, "draw how a tensor lies in a ciphertext"},
+    {"layer", 0, RFHE_OPT_TEXT, "NAME", NULL, "the layer to draw (default: the first activation)"},
     {NULL, 0, RFHE_OPT_END, NULL, NULL, NULL},
 };
+
+/* Digits with KiB, MiB, GiB or KB, MB, GB. */
+static bool parse_size(const char *text, double *out)
+{
+    static const struct {
+        const char *name;
+        double factor;
+    } units[] = {{"", 1},       {"B", 1},    {"KiB", 0x1p10}, {"MiB", 0x1p20}, {"GiB", 0x1p30}, {"K", 0x1p10},
+                 {"M", 0x1p20}, {"G", 0x1p30}, {"KB", 1e3},    {"MB", 1e6},     {"GB", 1e9}};
+    char *end = NULL;
+    const double v = strtod(text, &end);
+
+    for (size_t i = 0; i < sizeof units / sizeof *units && end != text; i++) {
+        if (strcmp(end, units[i].name) == 0) {
+            *out = v * units[i].factor;
+            return v > 0 && v < 1e9;
+        }
+    }
+    return false;
+}
+
+static const char *what(const rfhe_program *p, const rfhe_instruction *i)
+{
+    return i->kind == RFHE_DO_LINEAR ? "linear" : i->kind == RFHE_DO_REPLY ? "reply" : p->activation[i->which].form;
+}
+
+static void print_table(rfhe_text *out, const rfhe_program *p)
+{
+    rfhe_text_printf(out, "%-28s %-9s %16s %11s %5s %9s %8s %7s %9s\n", "layer", "step", "tensor", "place", "ct", "products",
+                     "switches", "level", "seconds");
+    for (uint32_t k = 0; k < p->n_instructions; k++) {
+        const rfhe_instruction *i = &p->instruction[k];
+        const rfhe_layout *l = &p->tensor[i->out].layout;
+        char shape[48], place[48], count[24], level[16];
+        const size_t length = strlen(i->name);
+        (void)snprintf(shape, sizeof shape, "%" PRIu32 "x%" PRIu32 "x%" PRIu32, l->channels, l->height, l->width);
+        (void)snprintf(place, sizeof place, "%" PRIu32 ":%" PRIu32 ",%" PRIu32, l->block, l->row, l->column);
+        (void)snprintf(count, sizeof count, "%" PRIu32 "%s", l->ciphertexts, l->both_halves ? "x2" : "");
+        (void)snprintf(level, sizeof level, "%" PRIu32 ">%" PRIu32, i->level_in, i->level_out);
+        rfhe_text_printf(out, "%-28s %-9s %16s %11s %5s %9" PRIu64 " %8" PRIu64 " %7s %9.3f\n",
+                         i->name + (length > 28 ? length - 28 : 0), what(p, i), shape, place, count, i->products, i->key_switches,
+                         level, i->seconds);
+    }
+}
+
+static void print_bill(rfhe_text *out, const rfhe_program *p, const rfhe_plan_options *opt, bool calibrated)
+{
+    const struct rfhe_bill *b = &p->bill;
+
+    rfhe_text_printf(out, "\nset         %s: ring 2^%" PRIu32 ", %" PRIu32 " primes, log2(QP) %.0f, %" PRIu32 "-bit security%s\n", p->set,
+                     p->ckks.log2_n, p->ckks.chain_length, b->log2_qp, b->security_bits, p->refresh.lean ? ", fewer keys" : "");
+    rfhe_text_printf(out, "time        %.1f s per image on %u threads (%s)\n", b->seconds, opt->threads,
+                     calibrated ? "calibrated on this machine" : "built-in times; `rfhe bench calibrate` measures this machine");
+    rfhe_text_printf(out, "work        %" PRIu32 " refreshes, %" PRIu64 " key switches\n", b->refreshes, b->key_switches);
+    rfhe_text_printf(out, "memory      %.2f GiB at the server, of which keys %.2f GiB\n", b->memory_bytes / 0x1p30, b->key_bytes / 0x1p30);
+    rfhe_text_printf(out, "transfer    keys %.2f GiB once; request %.0f KiB, reply %.0f KiB\n", b->upload_bytes / 0x1p30,
+                     b->request_bytes / 0x1p10, b->reply_bytes / 0x1p10);
+    rfhe_text_printf(out, "precision   about %.1f bits behind all refreshes, by estimate\n", b->precision_bits);
+}
+
+static void write_json(rfhe_cli *cli, const rfhe_program *p, const rfhe_plan_options *opt, bool calibrated, double seconds)
+{
+    rfhe_json j = {.out = &cli->out};
+    const struct rfhe_bill *b = &p->bill;
+
+    rfhe_json_object(&j, NULL);
+    rfhe_json_string(&j, "schema", "rfhe.plan/1");
+    rfhe_json_string(&j, "set", p->set);
+    rfhe_json_integer(&j, "log2_n", p->ckks.log2_n);
+    rfhe_json_number(&j, "log2_qp", b->log2_qp);
+    rfhe_json_integer(&j, "security_bits", b->security_bits);
+    rfhe_json_integer(&j, "refreshes", b->refreshes);
+    rfhe_json_integer(&j, "key_switches", (int64_t)b->key_switches);
+    rfhe_json_number(&j, "predicted_seconds", b->seconds);
+    rfhe_json_integer(&j, "threads", opt->threads);
+    rfhe_json_bool(&j, "calibrated", calibrated);
+    rfhe_json_string(&j, "machine", b->machine);
+    rfhe_json_number(&j, "memory_mib", b->memory_bytes / 0x1p20);
+    rfhe_json_number(&j, "key_mib", b->key_bytes / 0x1p20);
+    rfhe_json_number(&j, "upload_mib", b->upload_bytes / 0x1p20);
+    rfhe_json_number(&j, "request_kib", b->request_bytes / 0x1p10);
+    rfhe_json_number(&j, "reply_kib", b->reply_bytes / 0x1p10);
+    rfhe_json_number(&j, "precision_bits", b->precision_bits);
+    rfhe_json_bool(&j, "lean", p->refresh.lean);
+    rfhe_json_number(&j, "seconds", seconds);
+    rfhe_json_array(&j, "layers");
+    for (uint32_t k = 0; k < p->n_instructions; k++) {
+        const rfhe_instruction *i = &p->instruction[k];
+        const rfhe_layout *l = &p->tensor[i->out].layout;
+        rfhe_json_object(&j, NULL);
+        rfhe_json_string(&j, "name", i->name);
+        rfhe_json_string(&j, "step", what(p, i));
+        rfhe_json_integer(&j, "channels", l->channels);
+        rfhe_json_integer(&j, "height", l->height);
+        rfhe_json_integer(&j, "width", l->width);
+        rfhe_json_integer(&j, "block", l->block);
+        rfhe_json_integer(&j, "row", l->row);
+        rfhe_json_integer(&j, "column", l->column);
+        rfhe_json_integer(&j, "ciphertexts", l->ciphertexts);
+        rfhe_json_bool(&j, "both_halves", l->both_halves);
+        rfhe_json_integer(&j, "products", (int64_t)i->products);
+        rfhe_json_integer(&j, "key_switches", (int64_t)i->key_switches);
+        rfhe_json_integer(&j, "level_in", i->level_in);
+        rfhe_json_integer(&j, "level_out", i->level_out);
+        rfhe_json_number(&j, "predicted_seconds", i->seconds);
+        rfhe_json_number(&j, "memory_mib", i->bytes / 0x1p20);
+        rfhe_json_end_object(&j);
+    }
+    rfhe_json_end_array(&j);
+    rfhe_json_end_object(&j);
+    rfhe_text_add(&cli->out, "\n");
+}
+
+/* ---- the drawing ---- */
+
+/* The places of the first ciphertext, row of the layout under row: a cell is a block of coefficients, coloured by the
+ * image row that lies there, grey where nothing does. One block is drawn large below. */
+static rfhe_status draw(const char *path, const rfhe_program *p, const char *layer, rfhe_error *err)
+{
+    const rfhe_instruction *n = NULL;
+    rfhe_text t = {0};
+    rfhe_status st = RFHE_OK;
+    uint8_t *rows = NULL; /* per place: image row modulo 255 plus one; 0 = nothing */
+
+    for (uint32_t k = 0; k < p->n_instructions && n == NULL; k++) {
+        const rfhe_instruction *i = &p->instruction[k];
+        if (i->kind == RFHE_DO_ACTIVATE && (layer == NULL || strcmp(layer, i->name) == 0)) { n = i; }
+    }
+    if (n == NULL) { return rfhe_fail(err, RFHE_E_ARG, "there is no activation '%s' to draw", layer != NULL ? layer : ""); }
+    const rfhe_layout *l = &p->tensor[n->out].layout;
+    const size_t places = ((size_t)1 << p->ckks.log2_n) / l->block, wide = l->height > 1 ? l->row : l->width * l->column;
+    const size_t lines = (places + wide - 1) / wide;
+    const double cell = wide > 128 ? 4 : wide > 48 ? 8 : 14, left = 20, top = 60;
+    const double width = left * 2 + (double)wide * cell + 320, height = top + (double)lines * cell + 150;
+    rows = rfhe_calloc(places, 1);
+    if (rows == NULL) { return rfhe_fail(err, RFHE_E_NOMEM, "no memory for a drawing"); }
+    for (size_t y = 0; y < l->height; y++) {
+        for (size_t x = 0; x < l->width; x++) { rows[y * l->row + x * l->column] = (uint8_t)(1 + y % 255); }
+    }
+    rfhe_text_printf(&t, "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 %.0f %.0f' font-family='sans-serif' font-size='13'>\n",
+                     width, height);
+    rfhe_text_printf(&t, "<rect width='100%%' height='100%%' fill='#fff'/>\n<text x='%.0f' y='24' font-size='16'>", left);
+    for (const char *c = n->name; *c != '\0'; c++) {
+        if (*c == '<' || *c == '>' || *c == '&') { continue; }
+        rfhe_text_add_bytes(&t, c, 1);
+    }
+    rfhe_text_printf(&t, "</text>\n<text x='%.0f' y='44'>%" PRIu32 " channels of %" PRIu32 " x %" PRIu32 " in %" PRIu32
+                     " ciphertext%s of 2^%" PRIu32 " coefficients</text>\n", left, l->channels, l->height, l->width, l->ciphertexts,
+                     l->ciphertexts == 1 ? "" : "s", p->ckks.log2_n);
+    for (size_t k = 0; k < places; k++) {
+        const double x = left + (double)(k % wide) * cell, y = top + (double)(k / wide) * cell;
+        const int hue = (int)(rows[k] * 67U % 360);
+        if (rows[k] == 0) {
+            rfhe_text_printf(&t, "<rect x='%g' y='%g' width='%g' height='%g' fill='#e4e4e4' stroke='#fff'/>\n", x, y, cell, cell);
+        } else {
+            rfhe_text_printf(&t, "<rect x='%g' y='%g' width='%g' height='%g' fill='hsl(%d,55%%,%d%%)' stroke='#fff'/>\n", x, y, cell, cell,
+                             hue, k % 2 == 0 ? 62 : 68);
+        }
+    }
+    const size_t half = places / 2;
+    const double hy = top + (double)(half / wide) * cell, hx = left + (double)(half % wide) * cell;
+    rfhe_text_printf(&t, "<path d='M%g %g H%g V%g H%g' fill='none' stroke='#000' stroke-width='2'/>\n", left, hy + cell, hx, hy,
+                     left + (double)wide * cell);
+    const double side = left + (double)wide * cell + 20;
+    rfhe_text_printf(&t, "<text x='%.0f' y='%.0f'>One cell: %" PRIu32 " neighbouring coefficients,</text>\n", side, top + 14, l->block);
+    rfhe_text_printf(&t, "<text x='%.0f' y='%.0f'>one pixel of %" PRIu32 " channels.</text>\n", side, top + 32, l->block);
+    rfhe_text_printf(&t, "<text x='%.0f' y='%.0f'>Colour: row of the image. Grey: zero,</text>\n", side, top + 56);
+    rfhe_text_printf(&t, "<text x='%.0f' y='%.0f'>the padding of the next convolution.</text>\n", side, top + 74);
+    rfhe_text_printf(&t, "<text x='%.0f' y='%.0f'>Black line: the middle. %s</text>\n", side, top + 98,
+                     l->both_halves ? "Both halves are" : "Only the first half is");
+    rfhe_text_printf(&t, "<text x='%.0f' y='%.0f'>refreshed.</text>\n", side, top + 116);
+    const double by = top + (double)lines * cell + 30;
+    const uint32_t shown = l->block < 32 ? l->block : 32;
+    for (uint32_t c = 0; c < shown; c++) {
+        const bool is_used = c < l->channels;
+        rfhe_text_printf(&t, "<rect x='%g' y='%g' width='24' height='24' fill='%s' stroke='#555'/><text x='%g' y='%g' "
+                         "text-anchor='middle' font-size='11'>%" PRIu32 "</text>\n", left + c * 24.0, by, is_used ? "#fff" : "#e4e4e4",
+                         left + c * 24.0 + 12, by + 16, c);
+    }
+    rfhe_text_printf(&t, "<text x='%.0f' y='%.0f'>coefficient %" PRIu32 " (%" PRIu32 " y + %" PRIu32 " x) + c holds channel c at row y, "
+                     "column x</text>\n</svg>\n", left, by + 46, l->block, l->row, l->column);
+    st = rfhe_text_status(&t);
+    if (st == RFHE_OK) { st = rfhe_file_write(path, t.data, t.size, 0644, err); }
+    rfhe_text_clear(&t);
+    rfhe_free(rows);
+    return st;
+}
 
 static int run(rfhe_cli *cli, const rfhe_args *args)
 {
     rfhe_error err = {0};
     rfhe_graph *g = NULL;
     rfhe_program *p = NULL;
-    const rfhe_plan_options opt = {.set = rfhe_args_text(args, "set", NULL), .threads = cli->threads};
+    rfhe_machine *machine = NULL;
+    rfhe_plan_options opt = {.set = rfhe_args_text(args, "set", NULL), .threads = cli->threads};
+    const char *memory = rfhe_args_text(args, "memory", NULL), *out = rfhe_args_text(args, "output", NULL);
+    const char *picture = rfhe_args_text(args, "draw", NULL);
     const double start = rfhe_now();
-    rfhe_status st = rfhe_network_open(&g, rfhe_args_at(args, 0), &err);
+    rfhe_status st = RFHE_OK;
 
-    if (st == RFHE_OK) { st = rfhe_plan(&p, g, &opt, &err); }
-    if (st == RFHE_OK && rfhe_args_has(args, "output")) { st = rfhe_program_save(rfhe_args_text(args, "output", ""), p, &err); }
-    if (st != RFHE_OK) {
-        rfhe_program_free(p);
-        rfhe_graph_free(g);
-        return rfhe_cli_fail(cli, st, &err);
+    if (memory != NULL && !parse_size(memory, &opt.memory)) {
+        return rfhe_cli_usage(cli, "--memory wants a size such as 8GiB, not '%s'", memory);
     }
-    for (uint32_t k = 0; k < p->n_instructions; k++) {
-        const rfhe_instruction *i = &p->instruction[k];
-        const rfhe_layout *l = &p->tensor[i->out].layout;
-        rfhe_text_printf(&cli->out, "%-8s %-40s %4" PRIu32 " x %3" PRIu32 " x %3" PRIu32 "  block %4" PRIu32 " row %5" PRIu32
-                         " column %2" PRIu32 "  %2" PRIu32 " ct%s\n",
-                         i->kind == RFHE_DO_LINEAR ? "linear" : i->kind == RFHE_DO_ACTIVATE ? p->activation[i->which].form : "reply",
-                         i->name, l->channels, l->height, l->width, l->block, l->row, l->column, l->ciphertexts,
-                         l->both_halves ? ", both halves" : "");
+    RFHE_TRY(rfhe_calibration_load(&machine, &opt.n_machines, rfhe_args_text(args, "calibration", NULL), &err));
+    opt.machine = machine;
+    RFHE_TRY(rfhe_network_open(&g, rfhe_args_at(args, 0), &err));
+    RFHE_TRY(rfhe_plan(&p, g, &opt, &err));
+    if (out != NULL) { RFHE_TRY(rfhe_program_save(out, p, &err)); }
+    if (picture != NULL) { RFHE_TRY(draw(picture, p, rfhe_args_text(args, "layer", NULL), &err)); }
+    const bool calibrated = strcmp(p->bill.machine, "built in") != 0;
+    if (cli->json) {
+        write_json(cli, p, &opt, calibrated, rfhe_now() - start);
+    } else {
+        print_table(&cli->out, p);
+        print_bill(&cli->out, p, &opt, calibrated);
+        if (out != NULL) {
+            rfhe_text_printf(&cli->out, "program     %s, in %.1f s; next: rfhe keygen %s\n", out, rfhe_now() - start, out);
+        }
     }
-    rfhe_text_printf(&cli->out, "set %s; planned in %.2f s\n", p->set, rfhe_now() - start);
+
+done:
+    rfhe_free(machine);
     rfhe_program_free(p);
     rfhe_graph_free(g);
-    return rfhe_cli_finish(cli);
+    return st != RFHE_OK ? rfhe_cli_fail(cli, st, &err) : rfhe_cli_finish(cli);
 }
 
 const rfhe_command rfhe_cmd_plan = {
     .name = "plan",
     .usage = "MODEL.onnx [-o PROGRAM] [options]",
     .summary = "turn a network into an encrypted program and print its bill",
-    .description = "Folds everything between two activations into one linear step, chooses layouts and parameters, and "
-                   "predicts what an encrypted image will cost before anything runs.",
-    .example = "rfhe plan resnet20-even8.onnx -o resnet20.program",
+    .description =
+        "Folds everything between two activations into one linear step, chooses parameters and how each tensor lies in "
+        "ciphertexts, and predicts what one encrypted image will cost before anything heavy runs: seconds, refreshes, key "
+        "switches, memory, keys, request and reply.\n\n"
+        "The activations must be polynomials: see `rfhe replace`. What cannot be planned is refused with the name of the "
+        "layer and the reason.\n\n"
+        "The table names for each step the tensor that it makes (channels x rows x columns, after cutting large images "
+        "into phases), its place in the ciphertext (channels side by side: step of a row, step of a column), the number "
+        "of ciphertexts (x2: both halves of the coefficients are refreshed), plaintext products, key switches, levels "
+        "and seconds. PROGRAM is a folder: client/ and server/ go to the two sides.",
+    .example = "rfhe plan resnet20-even8.onnx -o resnet20.program --memory 8GiB",
     .options = options,
     .min_args = 1,
     .max_args = 1,

@@ -86,6 +86,7 @@ static void options(rfhe_text *out, const rfhe_opt *table)
 
 static void option_list(rfhe_text *out, const char *intro, const rfhe_opt *table)
 {
+    if (table == NULL || table->kind == RFHE_OPT_END) { return; } /* an empty list is an error of mandoc's */
     rfhe_text_printf(out, ".Pp\n%s\n.Bl -tag -width Ds\n", intro);
     options(out, table);
     rfhe_text_add(out, ".El\n");

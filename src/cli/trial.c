@@ -38,6 +38,12 @@ rfhe_status trial_open_twin(trial *t, const char *folder, rfhe_error *err)
     return st == RFHE_OK ? make_twins(t, 0, err) : st;
 }
 
+rfhe_status trial_make_twin(trial *t, rfhe_program *p, rfhe_cli *cli, rfhe_error *err)
+{
+    t->p = p;
+    return make_twins(t, cli->seed, err);
+}
+
 rfhe_status trial_open(trial *t, const char *folder, rfhe_cli *cli, rfhe_error *err)
 {
     char path[4096];

@@ -42,9 +42,9 @@ uint64_t rfhe_linear_products(const rfhe_stencil *s, uint32_t in_block)
 
 uint32_t rfhe_usable_levels(const rfhe_program *p)
 {
-    /* The reduction takes eight levels, then the way to slots, whose first factor takes none. */
+    /* The reduction takes eight levels, the way to slots one for each factor but the first. */
     const uint32_t up = p->refresh.to_slots_factors != 0 ? p->refresh.to_slots_factors : 3;
-    const uint32_t taken = 8 + (up - 1) + p->refresh.to_coeffs_level;
+    const uint32_t taken = 8 + up - 1 + p->refresh.to_coeffs_level;
 
     return p->ckks.chain_length - 1 > taken ? p->ckks.chain_length - 1 - taken : 0;
 }

@@ -271,41 +271,24 @@ done:
 
 /* ---- parameters ---- */
 
-static rfhe_status use_set(lowering *s, const rfhe_refresh_set *set, uint32_t usable, uint32_t depth)
+static void use_set(rfhe_program *p, const rfhe_refresh_set *set)
 {
-    rfhe_program *p = s->p;
-
-    if (usable < depth) {
-        return rfhe_fail(s->err, RFHE_E_UNSUPPORTED, "the set %s has %" PRIu32 " levels for an activation, and this network "
-                         "needs %" PRIu32, set->name, usable, depth);
-    }
     (void)snprintf(p->set, sizeof p->set, "%s", set->name);
     p->ckks = set->ckks;
     p->refresh = set->refresh;
     if (p->refresh.to_coeffs_factors == 0) { p->refresh.to_coeffs_factors = 2; }
     p->refresh.to_coeffs_level = p->refresh.to_coeffs_factors + 1;
-    return RFHE_OK;
 }
 
-/* Levels between the modular reduction (eight levels, then two for the way to slots, whose first
- * factor takes none) and the way to coefficients. */
-static uint32_t usable_levels(const rfhe_refresh_set *set)
+/* A chain of 2^16 with as many levels as wanted: 40 bits for a level, 50 for the reduction. */
+static rfhe_status make_chain(rfhe_program *p, uint32_t depth, rfhe_error *err)
 {
-    const uint32_t factors = set->refresh.to_coeffs_factors == 0 ? 2 : set->refresh.to_coeffs_factors;
-    const uint32_t taken = 8 + 2 + factors + 1;
-
-    return set->ckks.chain_length - 1 > taken ? set->ckks.chain_length - 1 - taken : 0;
-}
-
-/* A chain of 2^16 with as many levels as wanted. */
-static rfhe_status make_chain(lowering *s, uint32_t depth)
-{
-    rfhe_program *p = s->p;
     rfhe_ckks_options *o = &p->ckks;
     uint32_t n = 0;
+    const uint32_t bits = 50 + 40 * (4 + depth) + 500; /* without special primes */
 
-    if (1 + 1 + 3 + depth + 10 > RFHE_CKKS_MAX_LEVELS || depth > 24) {
-        return rfhe_fail(s->err, RFHE_E_UNSUPPORTED, "activations of depth %" PRIu32 " are too deep for a ring of 2^16", depth);
+    if (depth > 24 || bits + 2 + 50 > 1747) {
+        return rfhe_fail(err, RFHE_E_UNSUPPORTED, "activations of depth %" PRIu32 " are too deep for a ring of 2^16", depth);
     }
     (void)snprintf(p->set, sizeof p->set, "C16-%" PRIu32, depth);
     *o = (rfhe_ckks_options){.log2_n = 16};
@@ -320,12 +303,28 @@ static rfhe_status make_chain(lowering *s, uint32_t depth)
         o->chain_scale[n++] = 50;
     }
     o->chain_length = n;
-    /* Special primes: as many as the table of security has room for, up to six. */
-    const uint32_t bits = 50 + 40 * (4 + depth) + 500;
+    /* Special primes: as many as the table of security has room for, up to seven. */
     o->special_bits = 50;
-    o->special_count = (1747 - 2 - bits) / 50 < 6 ? (1747 - 2 - bits) / 50 : 6;
+    o->special_count = (1747 - 2 - bits) / 50 < 7 ? (1747 - 2 - bits) / 50 : 7;
     p->refresh = (rfhe_refresh_options){.to_coeffs_factors = 3, .to_coeffs_level = 4};
     return RFHE_OK;
+}
+
+rfhe_status rfhe_plan_set(rfhe_program *p, const char *name, rfhe_error *err)
+{
+    const rfhe_refresh_set *set = rfhe_refresh_set_find(name);
+    char *end = NULL;
+
+    p->level_linear = 1;
+    if (set != NULL) {
+        use_set(p, set);
+        return RFHE_OK;
+    }
+    if (strncmp(name, "C16-", 4) == 0 && name[4] >= '0' && name[4] <= '9') {
+        const unsigned long depth = strtoul(name + 4, &end, 10);
+        if (*end == '\0' && depth <= 64) { return make_chain(p, (uint32_t)depth, err); }
+    }
+    return rfhe_fail(err, RFHE_E_ARG, "there is no parameter set '%s'", name);
 }
 
 static rfhe_status choose_parameters(lowering *s)
@@ -340,24 +339,26 @@ static rfhe_status choose_parameters(lowering *s)
             deepest = k;
         }
     }
-    s->p->level_linear = 1;
     if (s->opt->set != NULL) {
-        const rfhe_refresh_set *set = rfhe_refresh_set_find(s->opt->set);
-        if (set == NULL) { return rfhe_fail(s->err, RFHE_E_ARG, "there is no parameter set '%s'", s->opt->set); }
-        return use_set(s, set, usable_levels(set), depth);
+        RFHE_TRY(rfhe_plan_set(s->p, s->opt->set, s->err));
+        if (rfhe_usable_levels(s->p) < depth) {
+            st = rfhe_fail(s->err, RFHE_E_UNSUPPORTED, "node '%s' (%s) needs %" PRIu32 " levels; the set %s has %" PRIu32,
+                           s->f->source[deepest].name, s->activation[deepest].form, depth, s->p->set, rfhe_usable_levels(s->p));
+        }
+        return st;
     }
     static const char *const names[] = {"B15-3", "B15-5"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        const rfhe_refresh_set *set = rfhe_refresh_set_find(names[i]);
-        if (set != NULL && usable_levels(set) >= depth) { return use_set(s, set, usable_levels(set), depth); }
+        RFHE_TRY(rfhe_plan_set(s->p, names[i], s->err));
+        if (rfhe_usable_levels(s->p) >= depth) { return RFHE_OK; }
     }
-    RFHE_TRY(make_chain(s, depth));
+    s->p->level_linear = 1;
+    if (make_chain(s->p, depth, NULL) != RFHE_OK) {
+        st = rfhe_fail(s->err, RFHE_E_UNSUPPORTED, "node '%s' (%s) is too deep even for a ring of 2^16: %" PRIu32 " levels",
+                       s->f->source[deepest].name, s->activation[deepest].form, depth);
+    }
 
 done:
-    if (st != RFHE_OK && deepest > 0) {
-        return rfhe_fail(s->err, st, "node '%s' (%s) is too deep: %" PRIu32 " levels", s->f->source[deepest].name,
-                         s->activation[deepest].form, depth);
-    }
     return st;
 }
 

@@ -47,11 +47,10 @@ static inline maker maker_new(uint64_t seed)
                                   .special_count = 3, .special_bits = 50};
     memcpy(p->ckks.chain, chain, sizeof chain);
     for (uint32_t l = 0; l < sizeof chain; l++) { p->ckks.chain_scale[l] = l <= 6 ? 32 : 48; }
-    p->refresh = (rfhe_refresh_options){.to_coeffs_level = 3, .complex_slots = true};
+    p->refresh = (rfhe_refresh_options){.to_coeffs_level = 3, .to_coeffs_factors = 2, .to_slots_factors = 3, .complex_slots = true};
     p->level_linear = 1;
     p->phase_y = p->phase_x = 1;
     p->reply_gain = 1;
-    for (size_t i = 0; i < sizeof p->id; i++) { p->id[i] = (uint8_t)rfhe_rng_u64(&m.rng); }
     p->tensor = rfhe_calloc(32, sizeof *p->tensor);
     p->linear = rfhe_calloc(16, sizeof *p->linear);
     p->activation = rfhe_calloc(16, sizeof *p->activation);
@@ -127,6 +126,7 @@ static inline uint32_t maker_activation(maker *m, uint32_t in, uint32_t depth, b
                                          {RFHE_POLY_ADD, 1, 2, 0}, {RFHE_POLY_CONST, 3, 0, 0}};
     const rfhe_poly_step *step = depth == 2 ? two : one;
 
+    (void)snprintf(a->form, sizeof a->form, "%s", depth == 0 ? "identity" : "test");
     a->depth = depth;
     a->mask_level = mask;
     a->n_steps = depth == 2 ? 7 : depth == 1 ? 5 : 0;
@@ -168,6 +168,21 @@ static inline void maker_reply(maker *m, uint32_t from, uint32_t outputs)
     p->reply_gain = 3.5;
 }
 
+/* Sets what a planner would: last uses, the id; and has it checked. */
+static inline rfhe_program *maker_finish(maker *m)
+{
+    rfhe_program *p = m->p;
+
+    for (uint32_t i = 0; i < p->n_instructions; i++) {
+        rfhe_tensor_use *t = &p->tensor[p->instruction[i].out];
+        t->last_use = t->last_use == UINT32_MAX ? i : t->last_use;
+    }
+    (void)snprintf(p->set, sizeof p->set, "test");
+    MUST(rfhe_program_seal(p, err));
+    MUST(rfhe_program_check(p, err));
+    return p;
+}
+
 /* Several ciphertexts a tensor, stride 2 with a projection, an identity beside a convolution. */
 static inline rfhe_program *program_of_blocks(uint64_t seed)
 {
@@ -189,7 +204,7 @@ static inline rfhe_program *program_of_blocks(uint64_t seed)
     maker_linear(&m, RFHE_DO_LINEAR, t5, same, 2);
     const uint32_t t6 = maker_activation(&m, t5, 0, false, false);
     maker_reply(&m, t6, 10);
-    return p;
+    return maker_finish(&m);
 }
 
 /* One ciphertext a tensor, both halves of it, a mask in front of a polynomial, an image in phases. */
@@ -199,8 +214,7 @@ static inline rfhe_program *program_of_halves(uint64_t seed)
     rfhe_program *p = m.p;
 
     p->image_channels = 1;
-    p->image_height = 15; /* odd: the last row of phase 1 is not there */
-    p->image_width = 16;
+    p->image_height = p->image_width = 16;
     p->phase_y = p->phase_x = 2;
     const uint32_t t0 = maker_tensor(&m, 4, 8, 8, 16, 10, 1), t1 = maker_tensor(&m, 16, 8, 8, 16, 10, 1);
     maker_linear(&m, RFHE_DO_LINEAR, t1, &(rfhe_term){t0, maker_stencil(&m, 16, 4, 3, 1, 1, 0.1, 0)}, 1);
@@ -209,8 +223,8 @@ static inline rfhe_program *program_of_halves(uint64_t seed)
     const uint32_t t3 = maker_tensor(&m, 20, 4, 4, 32, 10, 1);
     maker_linear(&m, RFHE_DO_LINEAR, t3, &(rfhe_term){t2, maker_stencil(&m, 20, 16, 5, 2, 2, 0.05, 0)}, 1);
     const uint32_t t4 = maker_activation(&m, t3, 1, false, false);
-    maker_reply(&m, t4, 3);
-    return p;
+    maker_reply(&m, t4, 3 + (uint32_t)(seed % 2)); /* programs of neighbouring seeds have different public parts */
+    return maker_finish(&m);
 }
 
 /* ---- the network by plain loops ---- */

@@ -2,6 +2,8 @@
  * and its continuation, on a tiny network that learns made-up images. */
 #include "test.h"
 
+#include "quadrants.h"
+
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/threads.h"
@@ -14,52 +16,14 @@
 
 /* --- Made-up images: 12x12, one bright quadrant out of four, in noise --- */
 
-enum { SIDE = 12, CLASSES = 4, BATCH = 16 };
+enum { SIDE = 12, CLASSES = QUADRANTS_CLASSES, BATCH = 16 };
 
-typedef struct made_up {
-    uint64_t seed, epoch, position, images;
-} made_up;
-
-static rfhe_status next(void *user, float *images, uint32_t *labels, uint32_t *count,
-                        rfhe_error *err)
-{
-    made_up *m = user;
-
-    (void)err;
-    *count = (uint32_t)(m->images - m->position < BATCH ? m->images - m->position : BATCH);
-    for (uint32_t i = 0; i < *count; i++) {
-        rfhe_rng r = rfhe_rng_seed(m->seed + m->epoch, m->position + i);
-        labels[i] = (uint32_t)((m->position + i) % CLASSES);
-        for (size_t p = 0; p < SIDE * SIDE; p++) {
-            const size_t quadrant = p / SIDE / (SIDE / 2) * 2 + p % SIDE / (SIDE / 2);
-            images[i * SIDE * SIDE + p] =
-                (float)(0.7 * rfhe_rng_normal(&r) + (quadrant == labels[i] ? 1.0 : 0.0));
-        }
-    }
-    m->position += *count;
-    if (m->position == m->images) {
-        m->position = 0;
-        m->epoch++;
-    }
-    return RFHE_OK;
-}
-
-static rfhe_status seek(void *user, uint64_t epoch, uint64_t position, rfhe_error *err)
-{
-    made_up *m = user;
-
-    (void)err;
-    m->epoch = epoch;
-    m->position = position;
-    return RFHE_OK;
-}
-
-static made_up fit_images = {.seed = 1000, .images = 128},
-               select_images = {.seed = 9000, .images = 100};
+static quadrants fit_images = {.seed = 1000, .images = 128, .batch = BATCH, .side = SIDE, .noise = 0.7},
+                 select_images = {.seed = 9000, .images = 100, .batch = BATCH, .side = SIDE, .noise = 0.7};
 static const rfhe_batch_source fit = {
-    .next = next, .seek = seek, .user = &fit_images, .images = 128, .batch = BATCH};
+    .next = quadrants_next, .seek = quadrants_seek, .user = &fit_images, .images = 128, .batch = BATCH};
 static const rfhe_batch_source chosen = {
-    .next = next, .seek = seek, .user = &select_images, .images = 100, .batch = BATCH};
+    .next = quadrants_next, .seek = quadrants_seek, .user = &select_images, .images = 100, .batch = BATCH};
 
 static void ok(rfhe_status st, const rfhe_error *err)
 {

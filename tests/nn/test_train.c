@@ -2,6 +2,8 @@
  * the same bits; foreign and damaged checkpoints are refused. */
 #include "test.h"
 
+#include "quadrants.h"
+
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/threads.h"
@@ -18,50 +20,12 @@
 
 /* --- Made-up images: 8x8, one bright quadrant out of four, in noise --- */
 
-enum { SIDE = 8, CLASSES = 4, IMAGES = 256, BATCH = 32 };
+enum { SIDE = 8, CLASSES = QUADRANTS_CLASSES, IMAGES = 256, BATCH = 32 };
 
-typedef struct made_up {
-    uint64_t seed, epoch, position, images;
-    uint32_t batch;
-} made_up;
-
-static rfhe_status next(void *user, float *images, uint32_t *labels, uint32_t *count, rfhe_error *err)
+static rfhe_batch_source source(quadrants *m, uint64_t seed, uint64_t images, uint32_t batch)
 {
-    made_up *m = user;
-
-    (void)err;
-    *count = (uint32_t)(m->images - m->position < m->batch ? m->images - m->position : m->batch);
-    for (uint32_t i = 0; i < *count; i++) {
-        /* The label belongs to the image's number; the noise, like augmentation, to epoch and number. */
-        rfhe_rng r = rfhe_rng_seed(m->seed + m->epoch, m->position + i);
-        labels[i] = (uint32_t)((m->position + i) % CLASSES);
-        for (size_t p = 0; p < SIDE * SIDE; p++) {
-            const size_t quadrant = p / SIDE / (SIDE / 2) * 2 + p % SIDE / (SIDE / 2);
-            images[i * SIDE * SIDE + p] = (float)(0.8 * rfhe_rng_normal(&r) + (quadrant == labels[i] ? 1.0 : 0.0));
-        }
-    }
-    m->position += *count;
-    if (m->position == m->images) {
-        m->position = 0;
-        m->epoch++;
-    }
-    return RFHE_OK;
-}
-
-static rfhe_status seek(void *user, uint64_t epoch, uint64_t position, rfhe_error *err)
-{
-    made_up *m = user;
-
-    (void)err;
-    m->epoch = epoch;
-    m->position = position;
-    return RFHE_OK;
-}
-
-static rfhe_batch_source source(made_up *m, uint64_t seed, uint64_t images, uint32_t batch)
-{
-    *m = (made_up){.seed = seed, .images = images, .batch = batch};
-    return (rfhe_batch_source){.next = next, .seek = seek, .user = m, .images = images, .batch = batch};
+    *m = (quadrants){.seed = seed, .images = images, .batch = batch, .side = SIDE, .noise = 0.8};
+    return quadrants_source(m);
 }
 
 static rfhe_graph *tiny(uint64_t seed)
@@ -89,7 +53,7 @@ static rfhe_train_options usual(uint64_t epochs)
 static rfhe_status train(rfhe_graph **out, rfhe_train_result *r, const rfhe_train_options *o, bool with_select,
                          rfhe_error *err)
 {
-    made_up fit_data, select_data;
+    quadrants fit_data, select_data;
     const rfhe_batch_source fit = source(&fit_data, 1, IMAGES, BATCH), select = source(&select_data, 99, 100, 48);
     rfhe_graph *g = tiny(3);
     rfhe_status st = rfhe_train(r, g, &fit, with_select ? &select : NULL, o, err);
@@ -127,7 +91,7 @@ static void assert_same_weights(const rfhe_graph *a, const rfhe_graph *b)
 
 static double top1_of(const rfhe_graph *g)
 {
-    made_up data;
+    quadrants data;
     const rfhe_batch_source src = source(&data, 7, 402, 100); /* a batch of two at the end */
     rfhe_loss_sums sums = {0};
     rfhe_exec *e = NULL;
@@ -292,7 +256,7 @@ static int child(const char *path, int reports)
     const rfhe_progress progress = {.report = die_later, .user = &left};
     rfhe_train_options o = long_run(path);
     rfhe_train_result r = {0};
-    made_up fit_data, select_data;
+    quadrants fit_data, select_data;
     const rfhe_batch_source fit = source(&fit_data, 1, IMAGES, BATCH), select = source(&select_data, 99, 100, 48);
     rfhe_graph *g = NULL;
 

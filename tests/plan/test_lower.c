@@ -109,6 +109,12 @@ static void a_pitch_without_padding_is_found(void **state)
     rfhe_program_free(p);
 }
 
+static int nothing_is_left(void **state)
+{
+    (void)state;
+    return rfhe_mem_get_stats().current == 0 ? 0 : -1;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -116,5 +122,5 @@ int main(void)
         cmocka_unit_test(a_pitch_without_padding_is_found),
     };
 
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, NULL, nothing_is_left);
 }

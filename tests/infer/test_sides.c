@@ -1,0 +1,455 @@
+#define _GNU_SOURCE /* memmem */
+/* The two sides as files: what each folder may hold, the journey through the command, and everything malformed: requests,
+ * replies, keys, bindings, programs that are cut short, flipped, exchanged, of a wrong level or with impossible residues
+ * are refused with one sentence. */
+#include "infer_world.h"
+
+#include <dirent.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "ckks/internal.h"
+
+typedef struct bytes {
+    uint8_t *data;
+    size_t size;
+} bytes;
+
+static bytes read_bytes(const char *path)
+{
+    bytes b = {0};
+
+    MUST(rfhe_file_read(&b.data, &b.size, path, (size_t)1 << 30, err));
+    return b;
+}
+
+static char *name(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+static char *name(const char *fmt, ...)
+{
+    static char text[8][512];
+    static unsigned next;
+    char *out = text[next++ % 8];
+    va_list args;
+
+    va_start(args, fmt);
+    (void)vsnprintf(out, sizeof text[0], fmt, args);
+    va_end(args);
+    return out;
+}
+
+/* Runs the command; standard error goes to FOLDER/err. Returns the exit code. */
+static int command(const char *arguments)
+{
+    const int got = system(name("cd '%s' && OMP_NUM_THREADS=1 '%s' %s >out 2>err", test_folder(), RFHE_COMMAND, arguments));
+
+    return WIFEXITED(got) ? WEXITSTATUS(got) : -1;
+}
+
+static size_t lines_of_error(void)
+{
+    const bytes b = read_bytes(name("%s/err", test_folder()));
+    size_t n = 0;
+
+    for (size_t i = 0; i < b.size; i++) { n += b.data[i] == '\n'; }
+    rfhe_free(b.data);
+    return n;
+}
+
+/* ---- folders ---- */
+
+static bool holds(const bytes *b, const void *what, size_t n)
+{
+    return memmem(b->data, b->size, what, n) != NULL;
+}
+
+/* Every file of a folder: none may hold any of these, `n` bytes each, `step` apart. */
+static void check_folder(const char *side, const uint8_t *secret, size_t size, size_t n, const char *const *expected)
+{
+    char folder[512];
+    (void)snprintf(folder, sizeof folder, "%s/p/%s", test_folder(), side);
+    DIR *d = opendir(folder);
+    size_t files = 0;
+
+    assert_non_null(d);
+    for (struct dirent *e = readdir(d); e != NULL; e = readdir(d)) {
+        bool known = false;
+        if (e->d_name[0] == '.') { continue; }
+        for (size_t k = 0; expected[k] != NULL; k++) { known = known || strcmp(expected[k], e->d_name) == 0; }
+        if (!known) { fail_msg("%s holds '%s'", folder, e->d_name); }
+        const bytes b = read_bytes(name("%s/%s", folder, e->d_name));
+        for (size_t at = 0; at + n <= size; at += n) {
+            if (holds(&b, secret + at, n)) { fail_msg("%s/%s holds what it must not", folder, e->d_name); }
+        }
+        rfhe_free(b.data);
+        files++;
+    }
+    (void)closedir(d);
+    for (size_t k = 0; expected[k] != NULL; k++) { files -= 1; }
+    assert_int_equal(files, 0);
+}
+
+static void folders_hold_what_they_may(void **state)
+{
+    static const char *const client_files[] = {"program.json", "secret.key", "keys.id", NULL};
+    static const char *const server_files[] = {"program.json", "weights.bin", "evaluation.keys", "keys.id", NULL};
+    rfhe_program *p = program_of_blocks(7);
+    char folder[512];
+    rfhe_program *client = NULL;
+    struct stat s;
+
+    (void)state;
+    (void)snprintf(folder, sizeof folder, "%s/p", test_folder());
+    MUST(rfhe_program_save(folder, p, err));
+    assert_int_equal(command("keygen p"), 0);
+    assert_int_equal(command("keygen p"), 2); /* not over keys that are there */
+    assert_int_equal(command("keygen p --replace"), 0);
+    /* the secret: 512 bytes of coefficients from offset 64 of its file */
+    const bytes secret = read_bytes(name("%s/client/secret.key", folder));
+    assert_true(secret.size > 64 + WORLD_N / 4);
+    check_folder("server", secret.data + 64, WORLD_N / 4, 16, server_files);
+    assert_int_equal(stat(name("%s/client/secret.key", folder), &s), 0);
+    assert_int_equal(s.st_mode & 0777, 0600);
+    rfhe_free(secret.data);
+    /* the weights: eight in a row of any stencil, and the constants of the polynomials */
+    for (uint32_t l = 0; l < p->n_linear; l++) {
+        const rfhe_stencil *w = &p->linear[l].term[0].stencil;
+        check_folder("client", (const uint8_t *)w->w,
+                     (size_t)w->out_channels * w->in_channels * w->height * w->width * sizeof(float), 32, client_files);
+    }
+    MUST(rfhe_program_load(&client, name("%s/client", folder), false, err));
+    assert_null(client->linear[0].term[0].stencil.w);
+    assert_null(client->linear[0].bias);
+    assert_null(client->activation[0].c);
+    assert_null(client->activation[0].range);
+    rfhe_program_free(client);
+    rfhe_program_free(p);
+}
+
+/* encrypt by the library (no image is at hand), infer and decrypt by the command, against the loops. */
+static void the_journey_through_files(void **state)
+{
+    char folder[512];
+    rfhe_program *p = NULL, *full = NULL;
+    rfhe_client *k = NULL;
+    float image[3 * 8 * 8];
+    double want[16], largest = 0;
+    uint8_t *data = NULL;
+    size_t size = 0;
+    rfhe_rng rng = rfhe_rng_seed(test_seed(), 3);
+
+    (void)state;
+    (void)snprintf(folder, sizeof folder, "%s/p", test_folder());
+    for (size_t i = 0; i < sizeof image / sizeof *image; i++) { image[i] = (float)(2 * rfhe_rng_uniform(&rng) - 1); }
+    MUST(rfhe_program_load(&p, name("%s/client", folder), false, err));
+    MUST(rfhe_program_load(&full, name("%s/server", folder), true, err));
+    MUST(rfhe_client_open(&k, p, folder, err));
+    MUST(rfhe_client_request(&data, &size, k, image, err));
+    MUST(rfhe_file_write(name("%s/x.request", test_folder()), data, size, 0644, err));
+    assert_int_equal(command("infer p x.request"), 0);
+    assert_int_equal(command("decrypt p x.reply --json"), 0);
+    const bytes out = read_bytes(name("%s/out", test_folder()));
+    reference_run(full, image, want, &largest);
+    const char *at = strstr((const char *)out.data, "\"logits\"");
+    assert_non_null(at);
+    at = strchr(at, '[');
+    for (uint32_t i = 0; i < p->outputs; i++) {
+        char *end = NULL;
+        const double got = strtod(at + 1, &end);
+        if (fabs(got - want[i]) > 5e-3) { fail_msg("output %u is %g, not %g", i, got, want[i]); }
+        at = strpbrk(end, ",]");
+    }
+    rfhe_free(out.data);
+    rfhe_bytes_free(data);
+    rfhe_client_free(k);
+    rfhe_program_free(p);
+    rfhe_program_free(full);
+}
+
+/* ---- malformed ---- */
+
+typedef struct hostile {
+    sides a, b; /* two programs with one set of parameters */
+    uint8_t other_keys[RFHE_ID_BYTES];
+    size_t refused;
+} hostile;
+
+typedef rfhe_status reader(hostile *h, const void *data, size_t size, rfhe_error *err);
+
+static rfhe_status as_request(hostile *h, const void *data, size_t size, rfhe_error *err)
+{
+    rfhe_message m;
+    const rfhe_status st = rfhe_message_read(&m, RFHE_REQUEST, h->a.p, h->a.c, h->a.p->id, data, size, err);
+
+    rfhe_message_clear(&m);
+    return st;
+}
+
+static rfhe_status as_reply(hostile *h, const void *data, size_t size, rfhe_error *err)
+{
+    float logits[16];
+
+    return rfhe_client_reply(logits, h->a.client, data, size, err);
+}
+
+static rfhe_status as_binding(hostile *h, const void *data, size_t size, rfhe_error *err)
+{
+    rfhe_binding b;
+
+    return rfhe_binding_parse(&b, h->a.p, h->a.c, data, size, err);
+}
+
+static rfhe_status as_program(hostile *h, const void *data, size_t size, rfhe_error *err)
+{
+    rfhe_program *p = NULL;
+    const rfhe_status st = rfhe_program_read_public(&p, data, size, err);
+
+    (void)h;
+    rfhe_program_free(p);
+    return st;
+}
+
+static rfhe_status as_weights(hostile *h, const void *data, size_t size, rfhe_error *err)
+{
+    rfhe_text text = {0};
+    rfhe_program *p = NULL;
+    rfhe_status st = rfhe_program_write_public(&text, h->a.p);
+
+    if (st == RFHE_OK) { st = rfhe_program_read_public(&p, text.data, text.size, err); }
+    assert_int_equal(st, RFHE_OK);
+    st = rfhe_program_read_weights(p, data, size, err);
+    rfhe_program_free(p);
+    rfhe_text_clear(&text);
+    return st;
+}
+
+static rfhe_status as_keys(hostile *h, const void *data, size_t size, rfhe_error *err)
+{
+    rfhe_eval_keys *k = NULL;
+    const rfhe_status st = rfhe_eval_keys_parse(&k, h->a.c, data, size, err);
+
+    rfhe_eval_keys_free(k);
+    return st;
+}
+
+static rfhe_status as_secret(hostile *h, const void *data, size_t size, rfhe_error *err)
+{
+    rfhe_secret_key *k = NULL;
+    const rfhe_status st = rfhe_secret_key_parse(&k, h->a.c, data, size, err);
+
+    rfhe_secret_key_free(k);
+    return st;
+}
+
+static void refuse(hostile *h, reader *read, const void *data, size_t size, const char *what, size_t detail)
+{
+    rfhe_error err = {0};
+    uint8_t *copy = malloc(size + 1); /* exactly as long: a sanitizer sees what reads past it */
+    rfhe_status st = RFHE_OK;
+
+    assert_non_null(copy);
+    memcpy(copy, data, size);
+    st = read(h, copy, size, &err);
+    free(copy);
+    if (st != RFHE_E_FORMAT && st != RFHE_E_UNSUPPORTED) { fail_msg("%s %zu: %s (%s)", what, detail, rfhe_status_name(st), err.text); }
+    if (err.text[0] == '\0' || strchr(err.text, '\n') != NULL) { fail_msg("%s %zu: says '%s'", what, detail, err.text); }
+    h->refused++;
+}
+
+/* Cut short, made longer, flipped in `flips` places. */
+static void mangle(hostile *h, reader *read, const bytes *b, size_t flips, const char *what)
+{
+    const size_t cut[] = {0, 1, 63, 64, b->size / 2, b->size - 1};
+    uint8_t *copy = malloc(b->size + 1);
+    rfhe_rng rng = rfhe_rng_seed(test_seed(), b->size);
+    rfhe_error err = {0};
+
+    if (read(h, b->data, b->size, &err) != RFHE_OK) { fail_msg("%s: the genuine one is refused: %s", what, err.text); }
+    for (size_t i = 0; i < sizeof cut / sizeof *cut; i++) { refuse(h, read, b->data, cut[i], what, cut[i]); }
+    memcpy(copy, b->data, b->size);
+    copy[b->size] = 'x';
+    refuse(h, read, copy, b->size + 1, what, b->size + 1);
+    for (size_t i = 0; i < flips; i++) {
+        /* every part: near the beginning, near the end, anywhere */
+        const size_t at = i % 3 == 0 ? rfhe_rng_below(&rng, b->size < 128 ? b->size : 128)
+                          : i % 3 == 1 ? b->size - 1 - rfhe_rng_below(&rng, b->size < 128 ? b->size : 128)
+                                       : rfhe_rng_below(&rng, b->size);
+        copy[at] ^= (uint8_t)(1U << rfhe_rng_below(&rng, 7));
+        refuse(h, read, copy, b->size, what, at);
+        copy[at] = b->data[at];
+    }
+    free(copy);
+}
+
+static bytes write_message(const rfhe_message *m, rfhe_message_kind kind, const rfhe_ckks *c)
+{
+    bytes b = {0};
+
+    MUST(rfhe_message_write(&b.data, &b.size, m, kind, c, err));
+    return b;
+}
+
+/* A sound message with one thing that the program does not expect. */
+static void unexpected(hostile *h)
+{
+    for (int what = 0; what < 8; what++) {
+        rfhe_message m = {0};
+        MUST(rfhe_client_encrypt(&m, h->a.client, h->a.image, err));
+        rfhe_message_kind kind = RFHE_REQUEST;
+        rfhe_ct *ct = m.ct[m.count - 1];
+        uint64_t q = rfhe_ckks_prime(h->a.c, 0);
+        if (what == 0) { m.program[3] ^= 1; }
+        if (what == 1) { m.keys[31] ^= 1; }
+        if (what == 2) {
+            rfhe_ct_free(m.ct[m.count - 1]);
+            MUST(rfhe_ct_new(&m.ct[m.count - 1], h->a.c, 2, err)); /* a wrong level */
+            MUST(rfhe_ct_set_scale(m.ct[m.count - 1], rfhe_ckks_scale(h->a.c, 0), err));
+        }
+        if (what == 3) { MUST(rfhe_ct_set_scale(ct, rfhe_ct_scale(ct) * 2, err)); }
+        if (what == 4) { rfhe_ct_limb(ct, 0, 0)[5] = q; } /* a residue that is none */
+        if (what == 5) { rfhe_ct_limb(ct, 0, 1)[WORLD_N - 1] = rfhe_ckks_prime(h->a.c, 1) + 1; }
+        if (what == 6) { kind = RFHE_REPLY; }
+        if (what == 7) { /* one ciphertext more */
+            rfhe_message two = {0};
+            MUST(rfhe_message_init(&two, m.count + 1, err));
+            memcpy(two.program, m.program, RFHE_ID_BYTES);
+            memcpy(two.keys, m.keys, RFHE_ID_BYTES);
+            for (uint32_t t = 0; t <= m.count; t++) {
+                MUST(rfhe_ct_new(&two.ct[t], h->a.c, 1, err));
+                MUST(rfhe_ct_copy(two.ct[t], m.ct[0], err));
+            }
+            rfhe_message_clear(&m);
+            m = two;
+        }
+        const bytes b = write_message(&m, kind, h->a.c);
+        refuse(h, as_request, b.data, b.size, "unexpected request", (size_t)what);
+        rfhe_bytes_free(b.data);
+        rfhe_message_clear(&m);
+    }
+}
+
+static void everything_malformed_is_refused(void **state)
+{
+    hostile h = {.a = sides_new(program_of_halves(3)), .b = sides_new(program_of_halves(4))};
+    bytes request = {0}, reply = {0}, foreign = {0}, program = {0}, weights = {0};
+    rfhe_text text = {0};
+
+    (void)state;
+    MUST(rfhe_client_request(&request.data, &request.size, h.a.client, h.a.image, err));
+    MUST(rfhe_client_request(&foreign.data, &foreign.size, h.b.client, h.b.image, err));
+    MUST(rfhe_server_answer(&reply.data, &reply.size, h.a.server, request.data, request.size, NULL, NULL, err));
+    mangle(&h, as_request, &request, 30, "request");
+    mangle(&h, as_reply, &reply, 30, "reply");
+    refuse(&h, as_request, foreign.data, foreign.size, "request of another program", 0);
+    refuse(&h, as_request, reply.data, reply.size, "reply as request", 0);
+    refuse(&h, as_reply, request.data, request.size, "request as reply", 0);
+    unexpected(&h);
+
+    const rfhe_binding binding = {.program = {0}};
+    rfhe_binding mine = binding;
+    memcpy(mine.program, h.a.p->id, RFHE_ID_BYTES);
+    MUST(rfhe_binding_save(name("%s/mine.id", test_folder()), &mine, h.a.c, 0600, err));
+    MUST(rfhe_binding_save(name("%s/other.id", test_folder()), &binding, h.a.c, 0600, err));
+    const bytes id = read_bytes(name("%s/mine.id", test_folder())), other = read_bytes(name("%s/other.id", test_folder()));
+    mangle(&h, as_binding, &id, 20, "binding");
+    refuse(&h, as_binding, other.data, other.size, "binding of another program", 0);
+
+    assert_int_equal(rfhe_program_write_public(&text, h.a.p), RFHE_OK);
+    program = (bytes){(uint8_t *)text.data, text.size};
+    for (size_t cut = 0; cut <= program.size / 8 * 7; cut += program.size / 8) { refuse(&h, as_program, program.data, cut, "program cut", cut); }
+    rfhe_rng rng = rfhe_rng_seed(test_seed(), 77);
+    for (int i = 0; i < 20; i++) { /* digits: what is no digit may be white space, which means nothing */
+        size_t at = rfhe_rng_below(&rng, program.size);
+        while (program.data[at] < '0' || program.data[at] > '8') { at = (at + 1) % program.size; }
+        program.data[at]++;
+        refuse(&h, as_program, program.data, program.size, "program with another digit", at);
+        program.data[at]--;
+    }
+    MUST(rfhe_program_write_weights(&weights.data, &weights.size, h.a.p, err));
+    mangle(&h, as_weights, &weights, 20, "weights");
+    bytes theirs = {0};
+    MUST(rfhe_program_write_weights(&theirs.data, &theirs.size, h.b.p, err));
+    refuse(&h, as_weights, theirs.data, theirs.size, "weights of another program", 0);
+
+    const bytes keys = read_bytes(name("%s/p/server/evaluation.keys", test_folder()));
+    const bytes secret = read_bytes(name("%s/p/client/secret.key", test_folder()));
+    mangle(&h, as_keys, &keys, 6, "evaluation keys");
+    mangle(&h, as_secret, &secret, 20, "secret key");
+    refuse(&h, as_keys, secret.data, secret.size, "secret key as evaluation keys", 0);
+    refuse(&h, as_secret, keys.data, keys.size, "evaluation keys as secret key", 0);
+    print_message("%zu malformed messages, keys and programs refused\n", h.refused);
+    assert_true(h.refused >= 200);
+    rfhe_free(keys.data);
+    rfhe_free(secret.data);
+    rfhe_free(id.data);
+    rfhe_free(other.data);
+    rfhe_free(weights.data);
+    rfhe_free(theirs.data);
+    rfhe_text_clear(&text);
+    rfhe_bytes_free(request.data);
+    rfhe_bytes_free(foreign.data);
+    rfhe_bytes_free(reply.data);
+    sides_free(&h.a);
+    sides_free(&h.b);
+}
+
+static void cut_file(const char *from, const char *to, size_t keep, size_t flip)
+{
+    const bytes b = read_bytes(from);
+
+    if (flip < b.size) { b.data[flip] ^= 4; }
+    MUST(rfhe_file_write(to, b.data, keep < b.size ? keep : b.size, 0644, err));
+    rfhe_free(b.data);
+}
+
+/* The command says one sentence and ends with 3. */
+static void the_command_ends_with_three(void **state)
+{
+    const char *f = test_folder();
+    static const char *const damage[] = {"client/program.json", "client/secret.key", "client/keys.id"};
+    static const char *const hurt[] = {"server/program.json", "server/weights.bin", "server/evaluation.keys", "server/keys.id"};
+
+    (void)state;
+    cut_file(name("%s/x.request", f), name("%s/short.request", f), 5000, SIZE_MAX);
+    cut_file(name("%s/x.request", f), name("%s/flip.request", f), SIZE_MAX, 700);
+    cut_file(name("%s/x.reply", f), name("%s/flip.reply", f), SIZE_MAX, 700);
+    static const char *const tried[] = {"infer p short.request", "infer p flip.request", "infer p x.reply", "decrypt p flip.reply",
+                                        "decrypt p x.request"};
+    for (size_t i = 0; i < sizeof tried / sizeof *tried; i++) {
+        const int code = command(tried[i]);
+        if (code != 3) { fail_msg("rfhe %s: exit code %d", tried[i], code); }
+        /* a warning about the insecure ring, and the sentence */
+        if (lines_of_error() != 2) { fail_msg("rfhe %s: %zu lines", tried[i], lines_of_error()); }
+    }
+    for (size_t i = 0; i < 7; i++) {
+        const char *path = i < 3 ? damage[i] : hurt[i - 3], *verb = i < 3 ? "decrypt p x.reply" : "infer p x.request";
+        char whole[512];
+        (void)snprintf(whole, sizeof whole, "%s/p/%s", f, path);
+        const bytes b = read_bytes(whole);
+        cut_file(whole, whole, b.size / 2, SIZE_MAX);
+        const int code = command(verb);
+        if (code != 3) { fail_msg("rfhe %s with half of %s: exit code %d", verb, path, code); }
+        MUST(rfhe_file_write(whole, b.data, b.size, 0600, err));
+        rfhe_free(b.data);
+    }
+    /* keys of another program under the same parameters */
+    rfhe_program *p = program_of_blocks(8);
+    MUST(rfhe_program_save(name("%s/q", f), p, err));
+    rfhe_program_free(p);
+    assert_int_equal(command("keygen q"), 0);
+    assert_int_equal(command("infer q x.request"), 3);
+    assert_int_equal(system(name("cd '%s' && cp q/server/evaluation.keys p/server/", f)), 0);
+    assert_int_equal(command("infer p x.request"), 3);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(folders_hold_what_they_may),
+        cmocka_unit_test(the_journey_through_files),
+        cmocka_unit_test(everything_malformed_is_refused),
+        cmocka_unit_test(the_command_ends_with_three),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
