@@ -80,7 +80,7 @@ static void read_training(job *j)
     o->progress = &j->cli->progress;
     j->oneshot.penalty = rfhe_args_float(a, "penalty", 1);
     j->oneshot.growth = rfhe_args_float(a, "penalty-growth", 10);
-    j->oneshot.range = rfhe_args_float(a, "penalty-from", 0.9);
+    j->oneshot.range = rfhe_args_float(a, "penalty-from", 0.8);
     j->oneshot.ramp_epochs = rfhe_args_float(a, "ramp", 0.1 * (double)o->epochs);
     j->oneshot.release = rfhe_args_float(a, "release", 1);
     j->oneshot.open = rfhe_args_float(a, "open", 1.5);
@@ -132,7 +132,7 @@ static rfhe_status read_options(job *j, rfhe_error *err)
         .tuning = !tuned ? RFHE_TUNE_NONE : adam ? RFHE_TUNE_ADAM : RFHE_TUNE_LM,
         .per_layer = per_layer,
         .layer_range = strcmp(rfhe_args_text(a, "range", "channel"), "layer") == 0,
-        .margin = rfhe_args_float(a, "margin", 0),
+        .margin = rfhe_args_float(a, "margin", oneshot ? 1.5 : 0),
         .sigmas = rfhe_args_float(a, "sigmas", j->dynamic ? -1 : 0),
         .tail = rfhe_args_float(a, "tail", 0),
         .seed = j->cli->seed};

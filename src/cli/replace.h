@@ -13,7 +13,7 @@
      "what becomes of MaxPool: an average, a convolution that begins as one, a tree of comparisons (default: average)"}, \
     {"coefficients", 0, RFHE_OPT_CHOICE, "PER", "channel|layer", "one set of coefficients for each (default: channel)"}, \
     {"range", 0, RFHE_OPT_CHOICE, "PER", "channel|layer", "one scale for each (default: channel)"}, \
-    {"margin", 0, RFHE_OPT_FLOAT, "F", NULL, "range over the largest value seen (default: 1.3, direct 1.1)"}, \
+    {"margin", 0, RFHE_OPT_FLOAT, "F", NULL, "range over the largest value seen (default: ct 1.3, oneshot 1.5, direct 1.1)"}, \
     {"sigmas", 0, RFHE_OPT_FLOAT, "F", NULL, \
      "range at most so many standard deviations, negative = no limit (default: 6 for tuned even4 and even2, else none)"}, \
     {"tail", 0, RFHE_OPT_FLOAT, "F", NULL, "weight of the whole range in the fit (default: 0.001)"}, \
@@ -26,7 +26,7 @@
     {"weight-decay", 0, RFHE_OPT_FLOAT, "F", NULL, "of kernels and matrices (default: sgd 0.0005, adamw 0.02)"}, \
     {"penalty", 0, RFHE_OPT_FLOAT, "W", NULL, "weight of the range penalty at its strongest (default: 1)"}, \
     {"penalty-growth", 0, RFHE_OPT_FLOAT, "F", NULL, "by which it grows over half the run (default: 10)"}, \
-    {"penalty-from", 0, RFHE_OPT_FLOAT, "F", NULL, "share of the range where it begins (default: 0.9)"}, \
+    {"penalty-from", 0, RFHE_OPT_FLOAT, "F", NULL, "share of the range where it begins (default: 0.8)"}, \
     {"ramp", 0, RFHE_OPT_FLOAT, "EPOCHS", NULL, "from ReLU to the polynomial over so many (default: a tenth)"}, \
     {"release", 0, RFHE_OPT_FLOAT, "F", NULL, \
      "share of the run in which values are clamped to their range, 1 = always (default: 1)"}, \
