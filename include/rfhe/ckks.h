@@ -615,6 +615,12 @@ RFHE_API RFHE_MUST_USE rfhe_status rfhe_secret_key_parse(rfhe_secret_key **out, 
 /* Streamed to a file (half the size of memory: uniform halves are seeds), read through a mapping. */
 RFHE_API RFHE_MUST_USE rfhe_status rfhe_eval_keys_save(const char *path, const rfhe_eval_keys *k,
                                                        rfhe_error *err);
+/* rfhe_eval_keys_new and rfhe_eval_keys_save in one: key by key, so that only one of them is in memory. `progress` (may
+ * be NULL) counts keys; RFHE_E_INTERRUPTED when it says so leaves no file. */
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_eval_keys_make_file(const char *path, const rfhe_secret_key *sk,
+                                                            const rfhe_key_want *want, size_t count,
+                                                            const rfhe_progress *progress,
+                                                            rfhe_error *err);
 RFHE_API RFHE_MUST_USE rfhe_status rfhe_eval_keys_load(rfhe_eval_keys **out, const rfhe_ckks *c,
                                                        const char *path, rfhe_error *err);
 RFHE_API RFHE_MUST_USE rfhe_status rfhe_eval_keys_parse(rfhe_eval_keys **out, const rfhe_ckks *c,

@@ -417,58 +417,94 @@ static rfhe_status sparse_secret(uint64_t **out, const rfhe_ckks *c, const rfhe_
     return RFHE_OK;
 }
 
-rfhe_status rfhe_eval_keys_new(rfhe_eval_keys **out, const rfhe_secret_key *sk, const rfhe_key_want *want,
-                               size_t count, rfhe_error *err)
+rfhe_status rfhe_key_maker_init(rfhe_key_maker *m, const rfhe_secret_key *sk, const rfhe_key_want *want, size_t count,
+                                rfhe_error *err)
 {
+    const rfhe_ckks *c = sk->c;
+    rfhe_status st = RFHE_OK;
+
+    *m = (rfhe_key_maker){.sk = sk, .owner = (rfhe_secret_key *)(uintptr_t)sk}; /* only its counter changes */
+    for (size_t i = 0; i < count; i++) { RFHE_TRY(rfhe_check_want(c, &want[i], err)); }
+    RFHE_TRY(sparse_secret(&m->sparse, c, want, count, m->owner, err));
+    m->other = rfhe_alloc((size_t)(c->n_q + c->n_p) * c->n, sizeof *m->other);
+    if (m->other == NULL) { st = no_memory(err, "evaluation keys"); }
+
+done:
+    if (st != RFHE_OK) { rfhe_key_maker_clear(m); }
+    return st;
+}
+
+void rfhe_key_maker_clear(rfhe_key_maker *m)
+{
+    rfhe_free_secret(m->other);
+    rfhe_free_secret(m->sparse);
+    *m = (rfhe_key_maker){0};
+}
+
+rfhe_status rfhe_key_maker_make(rfhe_key_maker *m, rfhe_key *key, rfhe_error *err)
+{
+    const rfhe_secret_key *sk = m->sk;
     const rfhe_ckks *c = sk->c;
     const uint32_t all = c->n_q + c->n_p;
     const size_t n = c->n;
-    rfhe_status st = RFHE_OK;
-    rfhe_secret_key *owner = (rfhe_secret_key *)(uintptr_t)sk; /* only its counter changes */
-    rfhe_eval_keys *k = NULL;
-    uint64_t *other = NULL, *sparse = NULL;
+    rfhe_status st = rfhe_key_allocate(key, c, err);
 
-    for (size_t i = 0; i < count; i++) { RFHE_TRY(rfhe_check_want(c, &want[i], err)); }
-    RFHE_TRY(rfhe_eval_keys_allocate(&k, c, count, err));
-    RFHE_TRY(sparse_secret(&sparse, c, want, count, owner, err));
-    other = rfhe_alloc((size_t)all * n, sizeof *other);
-    if (other == NULL) {
-        st = no_memory(err, "evaluation keys");
-        goto done;
-    }
-    for (size_t i = 0; i < count; i++) {
-        rfhe_key *key = &k->key[i];
-        key->element = want[i].element;
-        key->level = want[i].level;
-        key->special = want[i].special;
-        RFHE_TRY(rfhe_key_allocate(key, c, err));
-        if (key->element == RFHE_ELEMENT_ENCAPSULATE) {
-            RFHE_TRY(rfhe_key_make(key, c, sk->s, sparse, owner, err));
-            continue;
-        }
-        const bool is_relin = key->element == RFHE_ELEMENT_RELIN;
-        const bool is_released = (key->element & RFHE_ELEMENT_RELEASE) != 0;
-        const uint32_t inverse = is_relin ? 0 : invert_element(c, key->element & ~(uint32_t)RFHE_ELEMENT_RELEASE);
+    if (st != RFHE_OK) { return st; }
+    if (key->element == RFHE_ELEMENT_ENCAPSULATE) { return rfhe_key_make(key, c, sk->s, m->sparse, m->owner, err); }
+    const bool is_relin = key->element == RFHE_ELEMENT_RELIN;
+    const bool is_released = (key->element & RFHE_ELEMENT_RELEASE) != 0;
+    const uint32_t inverse = is_relin ? 0 : invert_element(c, key->element & ~(uint32_t)RFHE_ELEMENT_RELEASE);
 #pragma omp parallel for schedule(static) if (c->n >= RFHE_PARALLEL_FROM)
-        for (uint32_t p = 0; p < all; p++) {
-            uint64_t *const limb = other + (size_t)p * n;
-            const uint64_t *const s = sk->s + (size_t)p * n;
-            if (is_relin) {
-                c->k->mul(limb, s, s, n, &c->m[p]);
-            } else {
-                c->k->automorphism_ntt(limb, s, c->log2_n, inverse, c->rev);
-            }
+    for (uint32_t p = 0; p < all; p++) {
+        uint64_t *const limb = m->other + (size_t)p * n;
+        const uint64_t *const s = sk->s + (size_t)p * n;
+        if (is_relin) {
+            c->k->mul(limb, s, s, n, &c->m[p]);
+        } else {
+            c->k->automorphism_ntt(limb, s, c->log2_n, inverse, c->rev);
         }
-        RFHE_TRY(is_relin ? rfhe_key_make(key, c, other, sk->s, owner, err)
-                          : rfhe_key_make(key, c, is_released ? sparse : sk->s, other, owner, err));
     }
+    return is_relin ? rfhe_key_make(key, c, m->other, sk->s, m->owner, err)
+                    : rfhe_key_make(key, c, is_released ? m->sparse : sk->s, m->other, m->owner, err);
+}
+
+rfhe_status rfhe_eval_keys_new(rfhe_eval_keys **out, const rfhe_secret_key *sk, const rfhe_key_want *want,
+                               size_t count, rfhe_error *err)
+{
+    rfhe_status st = RFHE_OK;
+    rfhe_eval_keys *k = NULL;
+    rfhe_key_maker maker = {0};
+
+    RFHE_TRY(rfhe_eval_keys_plan(&k, sk->c, want, count, err));
+    RFHE_TRY(rfhe_key_maker_init(&maker, sk, want, count, err));
+    for (size_t i = 0; i < count; i++) { RFHE_TRY(rfhe_key_maker_make(&maker, &k->key[i], err)); }
     rfhe_eval_keys_sort(k);
     *out = k;
     k = NULL;
 done:
-    rfhe_free_secret(other);
-    rfhe_free_secret(sparse);
+    rfhe_key_maker_clear(&maker);
     rfhe_eval_keys_free(k);
+    return st;
+}
+
+rfhe_status rfhe_eval_keys_plan(rfhe_eval_keys **out, const rfhe_ckks *c, const rfhe_key_want *want, size_t count,
+                                rfhe_error *err)
+{
+    rfhe_eval_keys *k = NULL;
+    rfhe_status st = RFHE_OK;
+
+    for (size_t i = 0; i < count; i++) { RFHE_TRY(rfhe_check_want(c, &want[i], err)); }
+    RFHE_TRY(rfhe_eval_keys_allocate(&k, c, count, err));
+    for (size_t i = 0; i < count; i++) {
+        rfhe_key *key = &k->key[i];
+        key->element = want[i].element;
+        key->level = want[i].level;
+        key->special = want[i].special != 0 ? want[i].special : rfhe_best_special(c, want[i].level);
+        key->digits = rfhe_key_digits(c, key->element, key->level, key->special);
+    }
+    *out = k;
+
+done:
     return st;
 }
 

@@ -13,6 +13,21 @@ void rfhe_next_seeds(rfhe_secret_key *sk, rfhe_seed *public_seed, rfhe_seed *noi
 /* A secret key from N coefficients of {-1, 0, 1}, with a new private seed. */
 RFHE_MUST_USE rfhe_status rfhe_secret_key_from_coeffs(rfhe_secret_key **out, const rfhe_ckks *c, const int64_t *coef,
                                                       rfhe_error *err);
+/* Makes keys one after the other, for whoever does not want all of them in memory at once. All wishes of a set of keys are
+ * named at the beginning: those with the sparse secret of a refresh share one. */
+typedef struct rfhe_key_maker { /* zero state: nothing held */
+    const rfhe_secret_key *sk;
+    rfhe_secret_key *owner;
+    uint64_t *other, *sparse; /* secrets: a rotated or squared one, the refresh's */
+} rfhe_key_maker;
+RFHE_MUST_USE rfhe_status rfhe_key_maker_init(rfhe_key_maker *m, const rfhe_secret_key *sk, const rfhe_key_want *want,
+                                              size_t count, rfhe_error *err);
+/* Allocates and fills a key of rfhe_eval_keys_plan. */
+RFHE_MUST_USE rfhe_status rfhe_key_maker_make(rfhe_key_maker *m, rfhe_key *key, rfhe_error *err);
+void rfhe_key_maker_clear(rfhe_key_maker *m);
+/* Keys in the order of the wishes that have everything but their data. */
+RFHE_MUST_USE rfhe_status rfhe_eval_keys_plan(rfhe_eval_keys **out, const rfhe_ckks *c, const rfhe_key_want *want,
+                                              size_t count, rfhe_error *err);
 /* Storage for `count` keys, all empty. */
 RFHE_MUST_USE rfhe_status rfhe_eval_keys_allocate(rfhe_eval_keys **out, const rfhe_ckks *c, size_t count,
                                                   rfhe_error *err);

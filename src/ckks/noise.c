@@ -5,8 +5,9 @@
  * them times roots of unity, has variance N V, and N V / scale^2 in the unit of the numbers.
  *
  * Independence and the central limit make these estimates good on average (tests compare them with measurement within
- * a factor of two); products use the declared bound of the other factor for every slot, so estimates of long
- * computations lie on the safe side when numbers are smaller than their bound. */
+ * a factor of two); single products use the declared bound of the other factor for every slot, so estimates of long
+ * computations lie on the safe side when numbers are smaller than their bound; polynomial programs average over sample
+ * numbers instead (poly.c). */
 #include <math.h>
 
 #include "ckks/internal.h"

@@ -565,8 +565,9 @@ rfhe_status rfhe_ct_raise_halves(rfhe_ct *low, rfhe_ct *high, const rfhe_ct *a, 
     rfhe_ct *const real = ev->spare[0], *const imag = high != NULL ? ev->spare[1] : NULL;
     RFHE_TRY(rfhe_refresh_mod_raise(real, a, r, ev, err));
     RFHE_TRY(rfhe_refresh_to_slots(real, imag, real, r, ev, err));
-    if (high != NULL) { /* its room first, so that nothing is left half done */
+    if (high != NULL) { /* checks and room for both first, so that nothing is left half done */
         RFHE_TRY(rfhe_check_ct(ev, low, "the output", err));
+        RFHE_TRY(rfhe_ct_reserve(low, r->out_level, 2, err));
         RFHE_TRY(rfhe_refresh_reduce(high, imag, r, ev, err));
     }
     RFHE_TRY(rfhe_refresh_reduce(low, real, r, ev, err));
@@ -585,14 +586,9 @@ rfhe_status rfhe_ct_raise(rfhe_ct *out, const rfhe_ct *a, const rfhe_refresh *r,
     RFHE_TRY(check_refresh(r, ev, err));
     RFHE_TRY(rfhe_check_ct(ev, out, "the output", err));
     RFHE_TRY(rfhe_evaluator_spare(ev, 0, c->n_q - 1, err));
-    rfhe_ct *const real = ev->spare[0];
-    rfhe_ct *imag = NULL;
     RFHE_TRY(rfhe_evaluator_spare(ev, 1, c->n_q - 1, err));
-    imag = ev->spare[1];
-    RFHE_TRY(rfhe_refresh_mod_raise(real, a, r, ev, err));
-    RFHE_TRY(rfhe_refresh_to_slots(real, imag, real, r, ev, err));
-    RFHE_TRY(rfhe_refresh_reduce(real, real, r, ev, err));
-    RFHE_TRY(rfhe_refresh_reduce(imag, imag, r, ev, err));
+    rfhe_ct *const real = ev->spare[0], *const imag = ev->spare[1];
+    RFHE_TRY(rfhe_ct_raise_halves(real, imag, a, r, ev, err));
     RFHE_TRY(rfhe_ct_mul_monomial(imag, imag, (uint32_t)(c->n / 2), ev, err));
     RFHE_TRY(rfhe_ct_add(out, real, imag, ev, err));
     rfhe_ct_set_bound(out, r->opt.bound);

@@ -377,7 +377,30 @@ static size_t key_bytes(const rfhe_ckks *c, uint32_t level, uint32_t special, ui
     return KEY_FIELDS + digits * sum;
 }
 
-rfhe_status rfhe_eval_keys_save(const char *path, const rfhe_eval_keys *k, rfhe_error *err)
+/* The section of one key. */
+static rfhe_status put_key(rfhe_wire_writer *w, uint8_t *packed, const rfhe_key *key, const rfhe_ckks *c, size_t length,
+                           rfhe_error *err)
+{
+    uint8_t *at = packed + KEY_FIELDS;
+
+    rfhe_store_le32(packed, key->element);
+    rfhe_store_le32(packed + 4, key->level);
+    rfhe_store_le32(packed + 8, key->special);
+    rfhe_store_le32(packed + 12, key->digits);
+    memcpy(packed + 16, key->seed.bytes, RFHE_SEED_BYTES);
+    for (uint32_t d = 0; d < key->digits; d++) {
+        for (uint32_t r = 0; r < rfhe_key_rows(key); r++) {
+            const uint32_t prime = rfhe_row_prime(c, key->level, r);
+            rfhe_pack_residues(at, rfhe_key_limb(key, d, r, 0, c->n), c->n, c->m[prime].bits);
+            at += packed_bytes(c, prime);
+        }
+    }
+    return rfhe_wire_section(w, packed, length, err);
+}
+
+/* Writes keys; with a maker, each is made just before and freed after it was written. */
+static rfhe_status write_keys(const char *path, rfhe_eval_keys *k, rfhe_key_maker *maker, const rfhe_progress *progress,
+                              rfhe_error *err)
 {
     const rfhe_ckks *c = k->c;
     rfhe_status st = RFHE_OK;
@@ -407,21 +430,14 @@ rfhe_status rfhe_eval_keys_save(const char *path, const rfhe_eval_keys *k, rfhe_
     is_open = true;
     RFHE_TRY(rfhe_wire_begin(&w, RFHE_WIRE_EVAL_KEYS, c->id, section, (uint32_t)k->count, &file, err));
     for (size_t i = 0; i < k->count; i++) {
-        const rfhe_key *key = &k->key[i];
-        uint8_t *at = packed + KEY_FIELDS;
-        rfhe_store_le32(packed, key->element);
-        rfhe_store_le32(packed + 4, key->level);
-        rfhe_store_le32(packed + 8, key->special);
-        rfhe_store_le32(packed + 12, key->digits);
-        memcpy(packed + 16, key->seed.bytes, RFHE_SEED_BYTES);
-        for (uint32_t d = 0; d < key->digits; d++) {
-            for (uint32_t r = 0; r < rfhe_key_rows(key); r++) {
-                const uint32_t prime = rfhe_row_prime(c, key->level, r);
-                rfhe_pack_residues(at, rfhe_key_limb(key, d, r, 0, c->n), c->n, c->m[prime].bits);
-                at += packed_bytes(c, prime);
-            }
+        rfhe_key *key = &k->key[i];
+        RFHE_TRY(rfhe_progress_report(progress, "making keys", (double)i, (double)k->count, "keys", ""));
+        if (maker != NULL) { RFHE_TRY(rfhe_key_maker_make(maker, key, err)); }
+        RFHE_TRY(put_key(&w, packed, key, c, section[i].length, err));
+        if (maker != NULL) {
+            rfhe_free(key->data);
+            key->data = NULL;
         }
-        RFHE_TRY(rfhe_wire_section(&w, packed, section[i].length, err));
     }
     RFHE_TRY(rfhe_wire_end(&w, err));
     is_open = false;
@@ -431,6 +447,29 @@ done:
     rfhe_free(section);
     rfhe_free(packed);
     rfhe_wire_drop(&w);
+    return st;
+}
+
+rfhe_status rfhe_eval_keys_save(const char *path, const rfhe_eval_keys *k, rfhe_error *err)
+{
+    return write_keys(path, (rfhe_eval_keys *)(uintptr_t)k, NULL, NULL, err); /* without a maker nothing is changed */
+}
+
+rfhe_status rfhe_eval_keys_make_file(const char *path, const rfhe_secret_key *sk, const rfhe_key_want *want, size_t count,
+                                     const rfhe_progress *progress, rfhe_error *err)
+{
+    rfhe_status st = RFHE_OK;
+    rfhe_eval_keys *k = NULL;
+    rfhe_key_maker maker = {0};
+
+    RFHE_TRY(rfhe_eval_keys_plan(&k, sk->c, want, count, err));
+    RFHE_TRY(rfhe_key_maker_init(&maker, sk, want, count, err));
+    rfhe_eval_keys_sort(k);
+    RFHE_TRY(write_keys(path, k, &maker, progress, err));
+
+done:
+    rfhe_key_maker_clear(&maker);
+    rfhe_eval_keys_free(k);
     return st;
 }
 

@@ -78,7 +78,7 @@ done:
     return st;
 }
 
-static rfhe_status prepare(job *j, const char *set, rfhe_error *err)
+static rfhe_status prepare(job *j, const char *set, bool is_lean, rfhe_error *err)
 {
     rfhe_status st = RFHE_OK;
     rfhe_key_list list = {0};
@@ -90,6 +90,7 @@ static rfhe_status prepare(job *j, const char *set, rfhe_error *err)
     if (j->p == NULL) { return rfhe_fail(err, RFHE_E_NOMEM, "no memory to calibrate"); }
     RFHE_TRY(rfhe_plan_set(j->p, set, err));
     j->p->refresh.complex_slots = true;
+    j->p->refresh.lean = is_lean;
     RFHE_TRY(rfhe_ckks_new(&j->c, &j->p->ckks, err));
     rfhe_ckks_get_info(j->c, &info);
     const size_t n = (size_t)1 << info.log2_n;
@@ -187,7 +188,7 @@ done:
     return st;
 }
 
-static rfhe_status run_set(rfhe_bench *b, const char *set, unsigned runs, rfhe_error *err)
+static rfhe_status run_set(rfhe_bench *b, const char *set, bool is_lean, unsigned runs, rfhe_error *err)
 {
     enum { N = sizeof operations / sizeof *operations };
     rfhe_status st = RFHE_OK;
@@ -204,7 +205,7 @@ static rfhe_status run_set(rfhe_bench *b, const char *set, unsigned runs, rfhe_e
     for (size_t k = 0; k < N; k++) { j->ms[k] = times + k * runs; }
     times = NULL; /* j->ms[0] owns it now */
     RFHE_TRY(rfhe_progress_report(&cli->progress, "making keys", 0, 0, "", set));
-    RFHE_TRY(prepare(j, set, err));
+    RFHE_TRY(prepare(j, set, is_lean, err));
     if (j->info.raise_level <= j->info.to_coeffs_level) {
         st = rfhe_fail(err, RFHE_E_ARG, "the set %s has no levels for activations", set);
         goto done;
@@ -216,7 +217,7 @@ static rfhe_status run_set(rfhe_bench *b, const char *set, unsigned runs, rfhe_e
     }
     m.log2_n = j->p->ckks.log2_n;
     (void)snprintf(m.name, sizeof m.name, "%.63s", rfhe_cpu_name());
-    (void)snprintf(m.set, sizeof m.set, "%s", j->p->set);
+    (void)snprintf(m.set, sizeof m.set, "%.10s%s", j->p->set, is_lean ? RFHE_LEAN : "");
     for (size_t k = 0; k < N; k++) {
         rfhe_timing t = rfhe_bench_summary(j->ms[k], runs);
         const double seconds = t.median_ms / 1e3 / operations[k].count;
@@ -246,12 +247,13 @@ static rfhe_status run(rfhe_bench *b, const rfhe_args *args, rfhe_error *err)
 {
     const uint64_t runs = rfhe_args_uint(args, "runs", 7);
 
-    return run_set(b, rfhe_args_text(args, "set", "B15-3"), runs < 1 ? 1 : runs > MAX_RUNS ? MAX_RUNS : (unsigned)runs, err);
+    return run_set(b, rfhe_args_text(args, "set", "B15-3"), rfhe_args_has(args, "lean"),
+                   runs < 1 ? 1 : runs > MAX_RUNS ? MAX_RUNS : (unsigned)runs, err);
 }
 
 const rfhe_bench_suite rfhe_bench_suite_calibrate = {
     .name = "calibrate",
     .summary = "the operations of encrypted inference, kept for the predictions of `rfhe plan`",
     .run = run,
-    .options = "set",
+    .options = "set|lean",
 };

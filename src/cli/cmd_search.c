@@ -418,6 +418,19 @@ static void write_trust(rfhe_json *w, const finder *f)
     rfhe_json_end_object(w);
 }
 
+/* Of the network with ReLUs and other maxima; NaN when it had no maxima. */
+static double pools_top1(const finder *f)
+{
+    size_t n = 0;
+    const rfhe_trial *t = rfhe_search_trials(f->search, &n);
+    double top1 = NAN;
+
+    for (size_t i = 0; i < n; i++) {
+        if (strcmp(t[i].recipe, "pools") == 0) { top1 = t[i].top1; }
+    }
+    return top1;
+}
+
 static void write_json(const finder *f)
 {
     rfhe_json w = {.out = &f->cli->out};
@@ -439,6 +452,7 @@ static void write_json(const finder *f)
     rfhe_json_string(&w, "output", f->folder);
     rfhe_json_integer(&w, "images", (int64_t)f->job.select.source.images);
     rfhe_json_number(&w, "relu_top1", rfhe_search_relu_top1(f->search));
+    if (!isnan(pools_top1(f))) { rfhe_json_number(&w, "pools_top1", pools_top1(f)); }
     if (f->n_test > 0) { rfhe_json_number(&w, "relu_test_top1", f->test[f->n_test].top1); }
     rfhe_json_integer(&w, "trials", (int64_t)n);
     rfhe_json_integer(&w, "attempts", (int64_t)attempts);
@@ -488,6 +502,9 @@ static void write_text(const finder *f)
                      100 * rfhe_search_relu_top1(f->search), f->job.select.source.images, n,
                      q.uses_measured ? "trying" : "gradient", q.uses_measured ? q.measured : q.gradient,
                      rfhe_search_prices(f->search)->source);
+    if (!isnan(pools_top1(f))) {
+        rfhe_text_printf(out, "with ReLU and %s pooling, not trained: %.2f %%\n", f->job.pool, 100 * pools_top1(f));
+    }
     rfhe_text_printf(out, "  %9s %8s %8s %6s %9s %-8s %s\n", "seconds", "top-1 %", f->n_test > 0 ? "test %" : "drop", "depth",
                      "memory", "recipe", "assignment");
     for (size_t i = 0; i < n_front; i++) {

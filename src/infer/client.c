@@ -71,7 +71,6 @@ static rfhe_status make_keys(const rfhe_program *p, const char *folder, rfhe_key
     rfhe_refresh *r = NULL;
     rfhe_key_list list = {0};
     rfhe_secret_key *sk = NULL;
-    rfhe_eval_keys *keys = NULL;
     rfhe_seed id;
     rfhe_binding binding;
     rfhe_file_map map = {0};
@@ -84,10 +83,7 @@ static rfhe_status make_keys(const rfhe_program *p, const char *folder, rfhe_key
     rfhe_refresh_free(r);
     r = NULL;
     RFHE_TRY(rfhe_secret_key_new(&sk, c, NULL, err));
-    RFHE_TRY(rfhe_progress_report(progress, "making keys", 0, (double)list.count, "keys", ""));
-    RFHE_TRY(rfhe_eval_keys_new(&keys, sk, list.items, list.count, err));
-    RFHE_TRY(rfhe_progress_report(progress, "writing keys", (double)list.count, (double)list.count, "keys", ""));
-    RFHE_TRY(rfhe_eval_keys_save(server, keys, err));
+    RFHE_TRY(rfhe_eval_keys_make_file(server, sk, list.items, list.count, progress, err));
     RFHE_TRY(rfhe_secret_key_save(secret, sk, err));
     RFHE_TRY(rfhe_seed_fresh(&id, err));
     memcpy(binding.program, p->id, RFHE_ID_BYTES);
@@ -104,7 +100,6 @@ static rfhe_status make_keys(const rfhe_program *p, const char *folder, rfhe_key
 
 done:
     rfhe_file_map_close(&map);
-    rfhe_eval_keys_free(keys);
     rfhe_secret_key_free(sk);
     rfhe_key_list_clear(&list);
     rfhe_refresh_free(r);

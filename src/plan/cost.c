@@ -96,7 +96,12 @@ void rfhe_machine_built_in(rfhe_machine *out, const rfhe_program *p, uint32_t th
                           .merge = 0.00050 * n * team,
                           .finish = 0.0010 * n * team};
     (void)snprintf(out->name, sizeof out->name, "built in");
-    (void)snprintf(out->set, sizeof out->set, "%s", p->set);
+    (void)snprintf(out->set, sizeof out->set, "%.10s%s", p->set, p->refresh.lean ? RFHE_LEAN : "");
+    if (p->refresh.lean) {
+        out->to_slots *= 1.3;
+        out->to_coeffs *= 1.3;
+        out->to_coeffs_both *= 1.3;
+    }
 }
 
 /* ---- the calibration as a file ---- */

@@ -7,6 +7,7 @@
 
 /* Seconds of the operations a program is made of, with one parameter set and one number of threads. `rfhe bench
  * calibrate` measures them. */
+#define RFHE_LEAN "-lean" /* behind the set's name: times of a refresh with fewer keys */
 typedef struct rfhe_machine {
     char name[64]; /* of the processor, or "built in" */
     char set[16];
@@ -22,7 +23,7 @@ typedef struct rfhe_machine {
 } rfhe_machine;
 
 /* Compiled in: measured with the set B15-3 on the machine that docs/results names, scaled by counts of transforms to
- * other rings, chains and teams. */
+ * other rings, chains and teams; a lean refresh is guessed to take 1.3 times as long. */
 void rfhe_machine_built_in(rfhe_machine *out, const rfhe_program *p, uint32_t threads);
 /* JSON, schema rfhe.calibration/1. */
 RFHE_MUST_USE rfhe_status rfhe_machine_write(rfhe_text *out, const rfhe_machine *m);

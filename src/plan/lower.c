@@ -783,6 +783,21 @@ done:
     return st;
 }
 
+/* The calibration for the set in use, or built-in times. */
+static void choose_machine(lowering *s)
+{
+    const uint32_t threads = s->opt->threads != 0 ? s->opt->threads : rfhe_threads_get();
+
+    rfhe_machine_built_in(&s->machine, s->p, threads);
+    for (size_t k = 0; k < s->opt->n_machines; k++) {
+        const rfhe_machine *m = &s->opt->machine[k];
+        if (strcmp(m->set, s->machine.set) == 0 && m->log2_n == s->p->ckks.log2_n && m->threads == threads) {
+            s->machine = *m;
+            return;
+        }
+    }
+}
+
 /* The bill, and the budget: with fewer keys if it takes that. */
 static rfhe_status bill(lowering *s)
 {
@@ -790,6 +805,7 @@ static rfhe_status bill(lowering *s)
 
     if (st != RFHE_OK || s->opt->memory <= 0 || s->p->bill.memory_bytes <= s->opt->memory) { return st; }
     s->p->refresh.lean = true;
+    choose_machine(s);
     st = rfhe_plan_cost(s->p, &s->machine, s->err);
     if (st == RFHE_OK && s->p->bill.memory_bytes > s->opt->memory) {
         st = rfhe_fail(s->err, RFHE_E_UNSUPPORTED, "this network needs at least %.1f GiB at the server (keys %.1f GiB), more than "
@@ -821,12 +837,7 @@ rfhe_status rfhe_plan(rfhe_program **out, const rfhe_graph *g, const rfhe_plan_o
         s.p->ckks.log2_n = s.opt->insecure_log2_n;
         s.p->ckks.insecure_test = true;
     }
-    const uint32_t threads = s.opt->threads != 0 ? s.opt->threads : rfhe_threads_get();
-    rfhe_machine_built_in(&s.machine, s.p, threads);
-    for (size_t k = 0; k < s.opt->n_machines; k++) {
-        const rfhe_machine *m = &s.opt->machine[k];
-        if (strcmp(m->set, s.p->set) == 0 && m->log2_n == s.p->ckks.log2_n && m->threads == threads) { s.machine = *m; }
-    }
+    choose_machine(&s);
     RFHE_TRY(choose_grid(&s));
     RFHE_TRY(emit(&s));
     RFHE_TRY(rfhe_program_check(s.p, err));

@@ -138,8 +138,9 @@ rfhe_status rfhe_halving_rank(size_t *order, const double *seconds, const double
     for (size_t i = 0; i < n; i++) {
         const bool first = i == 0 || p[i - 1].layer != p[i].layer;
         const bool last = i + 1 == n || p[i + 1].layer != p[i].layer;
-        p[i].area = first || last ? INFINITY
-                                  : log(p[i + 1].seconds / p[i].seconds) * (p[i].top1 - p[i - 1].top1);
+        p[i].area = p[i].layer > 0  ? p[i].top1
+                    : first || last ? INFINITY
+                                    : log(p[i + 1].seconds / p[i].seconds) * (p[i].top1 - p[i - 1].top1);
     }
     qsort(p, n, sizeof *p, by_worth);
     for (size_t i = 0; i < n; i++) { order[i] = p[i].at; }

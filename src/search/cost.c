@@ -11,11 +11,10 @@
 /* What a plan says about one assignment. */
 typedef struct quote {
     char set[16];
-    uint32_t log2_n;
-    double *seconds; /* [layers] */
-    uint32_t *shape; /* [layers] ciphertexts * 2 + both halves: layers of equal shape cost the same */
+    uint32_t log2_n, usable;
+    rfhe_machine machine;
+    rfhe_layout *layout; /* [layers] of the activations */
     double fixed, memory;
-    uint32_t *need; /* [layers] levels of each activation */
 } quote;
 
 typedef struct shop {
@@ -23,21 +22,14 @@ typedef struct shop {
     const rfhe_graph *base;
     const rfhe_profile *profile;
     uint32_t threads;
+    rfhe_activation *part; /* [layers][forms]: steps and levels of every choice; levels 0: cannot be planned */
 } shop;
 
-static rfhe_status quote_new(quote *q, size_t layers)
+static uint32_t levels_of(const shop *s, size_t layer, size_t form)
 {
-    *q = (quote){.seconds = rfhe_calloc(layers, sizeof *q->seconds),
-                 .shape = rfhe_calloc(layers, sizeof *q->shape),
-                 .need = rfhe_calloc(layers, sizeof *q->need)};
-    return q->seconds != NULL && q->shape != NULL && q->need != NULL ? RFHE_OK : RFHE_E_NOMEM;
-}
+    const rfhe_activation *a = &s->part[layer * s->bank->forms + form];
 
-static void quote_clear(quote *q)
-{
-    rfhe_free(q->seconds);
-    rfhe_free(q->shape);
-    rfhe_free(q->need);
+    return a->depth > 0 ? a->depth + a->mask_level : UINT32_MAX;
 }
 
 static size_t layer_of(const shop *s, const char *name)
@@ -48,26 +40,27 @@ static size_t layer_of(const shop *s, const char *name)
     return SIZE_MAX;
 }
 
-/* Seconds of one instruction: the calibration times the counts of its layout. A plan's own bill makes all keys of its
- * parameters, which takes seconds; here are dozens of plans. */
-static double count_seconds(const rfhe_program *p, const rfhe_machine *m, const rfhe_instruction *n)
+/* Seconds of a linear piece: the calibration times the counts of its layout. */
+static double linear_seconds(const rfhe_program *p, const rfhe_machine *m, const rfhe_instruction *n)
 {
     const rfhe_layout *to = &p->tensor[n->out].layout;
-    double sum = 0;
-
-    if (n->kind == RFHE_DO_ACTIVATE) {
-        return to->ciphertexts * rfhe_cost_activation(m, &p->activation[n->which], rfhe_usable_levels(p), to->both_halves);
-    }
     const rfhe_linear *l = &p->linear[n->which];
+    double sum = to->ciphertexts * m->finish;
+
     for (uint32_t t = 0; t < l->n_terms; t++) {
-        sum += m->product * (double)rfhe_linear_products(&l->term[t].stencil,
-                                                         p->tensor[l->term[t].tensor].layout.block);
+        const rfhe_layout *from = &p->tensor[l->term[t].tensor].layout;
+        sum += m->product * (double)rfhe_linear_products(&l->term[t].stencil, from->block);
     }
     for (uint32_t c = 0; c < to->channels; c += to->block) {
         const uint32_t left = to->channels - c < to->block ? to->channels - c : to->block;
         sum += m->merge * (double)rfhe_pack_merges(left, to->block);
     }
-    return sum + to->ciphertexts * m->finish;
+    return sum;
+}
+
+static double activation_seconds(const quote *q, const rfhe_activation *a, const rfhe_layout *at)
+{
+    return at->ciphertexts * rfhe_cost_activation(&q->machine, a, q->usable, at->both_halves);
 }
 
 /* What a refresh was seen to hold in memory (docs/results/refresh.md); the plan of the network that is chosen counts. */
@@ -76,35 +69,45 @@ static double known_memory(const char *set)
     return strcmp(set, "B15-3") == 0 ? 0x1p20 * 4864 : strcmp(set, "B15-5") == 0 ? 0x1p20 * 5947 : 0x1p20 * 14108;
 }
 
-static void read_bill(quote *q, const shop *s, const rfhe_program *p)
+/* A plan's own bill makes all keys of its parameters, which takes seconds; this one does not. `part`: where the steps of the
+ * activations go, [layers] with a stride of forms; NULL: nowhere. */
+static rfhe_status read_program(quote *q, const shop *s, const rfhe_program *p,
+                                rfhe_activation *part)
 {
-    rfhe_machine machine;
-
-    rfhe_machine_built_in(&machine, p, s->threads);
+    rfhe_machine_built_in(&q->machine, p, s->threads);
     q->log2_n = p->ckks.log2_n;
+    q->usable = rfhe_usable_levels(p);
     q->memory = known_memory(p->set);
     q->fixed = 0;
     memcpy(q->set, p->set, sizeof q->set);
-    for (size_t l = 0; l < s->bank->layers; l++) { q->seconds[l] = 0; }
     for (uint32_t i = 0; i < p->n_instructions; i++) {
         const rfhe_instruction *n = &p->instruction[i];
-        const size_t l = n->kind == RFHE_DO_ACTIVATE ? layer_of(s, n->name) : SIZE_MAX;
-        const double seconds = count_seconds(p, &machine, n);
-        if (l < s->bank->layers) {
-            const rfhe_layout *at = &p->tensor[n->out].layout;
-            const rfhe_activation *a = &p->activation[n->which];
-            q->need[l] = a->depth + a->mask_level;
-            q->seconds[l] += seconds;
-            q->shape[l] = 2 * at->ciphertexts + at->both_halves;
-        } else {
-            q->fixed += seconds;
+        if (n->kind != RFHE_DO_ACTIVATE) {
+            q->fixed += linear_seconds(p, &q->machine, n);
+            continue;
         }
+        const rfhe_activation *a = &p->activation[n->which];
+        const size_t l = layer_of(s, n->name);
+        if (l >= s->bank->layers) { /* a refresh that stands alone */
+            q->fixed += activation_seconds(q, a, &p->tensor[n->out].layout);
+            continue;
+        }
+        q->layout[l] = p->tensor[n->out].layout;
+        if (part == NULL) { continue; }
+        rfhe_activation *mine = &part[l * s->bank->forms];
+        mine->step = rfhe_alloc(a->n_steps, sizeof *mine->step);
+        if (mine->step == NULL) { return RFHE_E_NOMEM; }
+        memcpy(mine->step, a->step, a->n_steps * sizeof *mine->step);
+        mine->n_steps = a->n_steps;
+        mine->depth = a->depth;
+        mine->mask_level = a->mask_level;
     }
+    return RFHE_OK;
 }
 
 /* RFHE_E_UNSUPPORTED when the set does not carry it, or plan/ cannot lower the network. */
 static rfhe_status ask(quote *q, const shop *s, const char *set, const uint8_t *choice,
-                       rfhe_error *err)
+                       rfhe_activation *part, rfhe_error *err)
 {
     const rfhe_plan_options o = {.set = set, .threads = s->threads, .no_bill = true};
     rfhe_graph *g = NULL;
@@ -113,7 +116,7 @@ static rfhe_status ask(quote *q, const shop *s, const char *set, const uint8_t *
 
     RFHE_TRY(rfhe_bank_graph(&g, s->bank, s->base, s->profile, choice, err));
     RFHE_TRY(rfhe_plan(&p, g, &o, err));
-    read_bill(q, s, p);
+    RFHE_TRY(read_program(q, s, p, part));
 
 done:
     rfhe_program_free(p);
@@ -136,134 +139,77 @@ static rfhe_price_set *add_set(rfhe_prices *out, const shop *s, const char *name
     return p;
 }
 
-/* Levels that every choice needs, from one plan per form; UINT32_MAX where it cannot be planned. */
-static rfhe_status find_needs(uint32_t *need, const shop *s, quote *q, uint8_t *choice, char *why,
+/* Steps and levels of every choice, from one plan per form. */
+static rfhe_status find_parts(const shop *s, quote *q, uint8_t *choice, char *why,
                               const rfhe_progress *progress, rfhe_error *err)
 {
-    const size_t forms = s->bank->forms, layers = s->bank->layers;
+    const size_t forms = s->bank->forms;
 
     for (size_t f = 0; f < forms; f++) {
         rfhe_error e = {0};
-        rfhe_status st = rfhe_progress_report(progress, "planning", (double)f, 4 * (double)forms,
-                                              "plans", s->bank->form[f]);
+        rfhe_status st = rfhe_progress_report(progress, "planning", (double)f,
+                                              (double)forms + RFHE_SEARCH_MAX_SETS, "plans",
+                                              s->bank->form[f]);
         if (st != RFHE_OK) { return st; }
-        memset(choice, (int)f, layers);
-        st = ask(q, s, NULL, choice, &e);
+        memset(choice, (int)f, s->bank->layers);
+        st = ask(q, s, NULL, choice, s->part + f, &e);
         if (st == RFHE_E_NOMEM) { return rfhe_fail(err, st, "%s", e.text); }
         if (st != RFHE_OK) { (void)snprintf(why, 400, "%s", e.text); }
-        for (size_t l = 0; l < layers; l++) {
-            need[l * forms + f] = st == RFHE_OK ? q->need[l] : UINT32_MAX;
-        }
     }
     return RFHE_OK;
 }
 
 typedef struct chain { /* a set, with what it can carry */
-    const char *name; /* NULL: whatever the planner makes for this depth */
+    const char *name;  /* NULL: whatever the planner makes for this depth */
     uint32_t levels;
 } chain;
 
-/* Form f wherever the set carries it, else the shallowest form. False when some activation has none, or none takes f. */
-static bool fill_choice(uint8_t *choice, const shop *s, const uint32_t *need, size_t f,
-                        uint32_t levels)
+/* The shallowest form everywhere; for a chain that the planner makes as deep as the network needs, somewhere one that needs
+ * just that. False when there is no such assignment. */
+static bool fill_choice(uint8_t *choice, const shop *s, const chain *c)
 {
     const size_t forms = s->bank->forms;
-    bool any = false;
+    bool deep = c->name != NULL;
 
     for (size_t l = 0; l < s->bank->layers; l++) {
-        size_t least = f;
-        for (size_t k = 0; k < forms; k++) {
-            if (need[l * forms + k] < need[l * forms + least]) { least = k; }
+        size_t least = 0;
+        for (size_t k = 1; k < forms; k++) {
+            if (levels_of(s, l, k) < levels_of(s, l, least)) { least = k; }
         }
-        const bool mine = need[l * forms + f] <= levels;
-        if (!mine && need[l * forms + least] > levels) { return false; }
-        choice[l] = (uint8_t)(mine ? f : least);
-        any = any || mine;
-    }
-    return any;
-}
-
-/* The planner makes a chain as deep as the network needs: some activation must need just that. Starting at layer `from`,
- * gives one the form that does; returns its layer, `layers` when the assignment needs it anyway or nothing can. */
-static size_t place_carrier(uint8_t *choice, const shop *s, const uint32_t *need, uint32_t levels,
-                            size_t from)
-{
-    const size_t forms = s->bank->forms, layers = s->bank->layers;
-
-    for (size_t l = 0; l < layers; l++) {
-        if (need[l * forms + choice[l]] == levels) { return layers; }
-    }
-    for (size_t i = 0; i < layers; i++) {
-        const size_t l = (from + i) % layers;
-        for (size_t k = 0; k < forms; k++) {
-            if (need[l * forms + k] == levels) {
+        if (levels_of(s, l, least) > c->levels) { return false; }
+        choice[l] = (uint8_t)least;
+        for (size_t k = 0; k < forms && !deep; k++) {
+            if (levels_of(s, l, k) == c->levels) {
                 choice[l] = (uint8_t)k;
-                return l;
+                deep = true;
             }
         }
     }
-    return layers;
+    return deep;
 }
 
-/* Takes over what the quote says about form f, but not where another form stands. */
-static void take_quote(rfhe_price_set *p, const shop *s, const quote *q, const uint8_t *choice,
-                       size_t f)
+/* One plan tells layouts and everything that does not depend on the forms. */
+static rfhe_status price_set(rfhe_prices *out, const shop *s, quote *q, uint8_t *choice,
+                             const chain *c, char *why)
 {
-    p->log2_n = q->log2_n;
-    p->fixed_seconds = fmax(p->fixed_seconds, q->fixed);
-    p->memory_bytes = fmax(p->memory_bytes, q->memory);
-    for (size_t l = 0; l < s->bank->layers; l++) {
-        if (choice[l] == f) { p->seconds[l * s->bank->forms + f] = q->seconds[l]; }
-    }
-}
+    const size_t forms = s->bank->forms;
+    rfhe_error e = {0};
 
-/* Where the carrier stood: as much as at another layer of its shape, else by a plan with the carrier elsewhere. */
-static rfhe_status fill_carried(rfhe_price_set *p, const shop *s, quote *q, uint8_t *choice,
-                                const uint32_t *need, size_t f, const chain *c, size_t carrier)
-{
-    const size_t forms = s->bank->forms, layers = s->bank->layers;
-    double *mine = &p->seconds[carrier * forms + f];
-
-    for (size_t l = 0; l < layers; l++) {
-        if (choice[l] == f && l != carrier && q->shape[l] == q->shape[carrier]) {
-            *mine = q->seconds[l];
-            return RFHE_OK;
-        }
-    }
-    if (need[carrier * forms + f] > c->levels || !fill_choice(choice, s, need, f, c->levels)) {
+    if (!fill_choice(choice, s, c)) { return RFHE_OK; }
+    const rfhe_status st = ask(q, s, c->name, choice, NULL, &e);
+    if (st == RFHE_E_NOMEM) { return st; }
+    if (st != RFHE_OK) {
+        (void)snprintf(why, 400, "%s", e.text);
         return RFHE_OK;
     }
-    const size_t other = place_carrier(choice, s, need, c->levels, carrier + 1);
-    if (other == layers || other == carrier) { return RFHE_OK; }
-    rfhe_error e = {0};
-    const rfhe_status st = ask(q, s, c->name, choice, &e);
-    if (st == RFHE_OK) { *mine = q->seconds[carrier]; }
-    return st == RFHE_E_NOMEM ? st : RFHE_OK;
-}
-
-static rfhe_status price_set(rfhe_prices *out, const shop *s, quote *q, uint8_t *choice,
-                             const uint32_t *need, const chain *c, char *why)
-{
-    const size_t forms = s->bank->forms, layers = s->bank->layers;
-    rfhe_price_set *p = NULL;
-
-    for (size_t f = 0; f < forms; f++) {
-        rfhe_error e = {0};
-        size_t carrier = layers;
-        if (!fill_choice(choice, s, need, f, c->levels)) { continue; }
-        if (c->name == NULL) { carrier = place_carrier(choice, s, need, c->levels, 0); }
-        rfhe_status st = ask(q, s, c->name, choice, &e);
-        if (st == RFHE_E_NOMEM) { return st; }
-        if (st != RFHE_OK) { (void)snprintf(why, 400, "%s", e.text); }
-        if (st != RFHE_OK) { continue; }
-        if (p == NULL) { p = add_set(out, s, q->set); }
-        if (p == NULL) { return RFHE_E_NOMEM; }
-        if (strcmp(p->name, q->set) != 0) { continue; } /* the planner found another set */
-        take_quote(p, s, q, choice, f);
-        if (carrier < layers) {
-            st = fill_carried(p, s, q, choice, need, f, c, carrier);
-            if (st != RFHE_OK) { return st; }
-        }
+    rfhe_price_set *p = add_set(out, s, q->set);
+    if (p == NULL) { return RFHE_E_NOMEM; }
+    p->log2_n = q->log2_n;
+    p->fixed_seconds = q->fixed;
+    p->memory_bytes = q->memory;
+    for (size_t i = 0; i < s->bank->layers * forms; i++) {
+        if (levels_of(s, i / forms, i % forms) > c->levels) { continue; }
+        p->seconds[i] = activation_seconds(q, &s->part[i], &q->layout[i / forms]);
     }
     return RFHE_OK;
 }
@@ -272,30 +218,29 @@ static rfhe_status price_set(rfhe_prices *out, const shop *s, quote *q, uint8_t 
 static rfhe_status price_by_plan(rfhe_prices *out, const shop *s, quote *q, uint8_t *choice,
                                  char *why, const rfhe_progress *progress, rfhe_error *err)
 {
-    const size_t choices = s->bank->layers * s->bank->forms;
+    const size_t forms = s->bank->forms, choices = s->bank->layers * forms;
     chain c[RFHE_SEARCH_MAX_SETS] = {{"B15-3", 3}, {"B15-5", 5}};
     size_t n = 2;
-    uint32_t *need = rfhe_alloc(choices, sizeof *need);
     rfhe_status st = RFHE_OK;
 
-    if (need == NULL) { return RFHE_E_NOMEM; }
-    RFHE_TRY(find_needs(need, s, q, choice, why, progress, err));
+    RFHE_TRY(find_parts(s, q, choice, why, progress, err));
     for (; n < RFHE_SEARCH_MAX_SETS; n++) {
         uint32_t next = UINT32_MAX;
         for (size_t i = 0; i < choices; i++) {
-            if (need[i] > c[n - 1].levels && need[i] < next) { next = need[i]; }
+            const uint32_t need = levels_of(s, i / forms, i % forms);
+            if (need > c[n - 1].levels && need < next) { next = need; }
         }
         if (next == UINT32_MAX) { break; }
         c[n] = (chain){NULL, next};
     }
     for (size_t i = 0; i < n; i++) {
-        RFHE_TRY(rfhe_progress_report(progress, "planning", (double)(i + 1), (double)(n + 1), "sets",
+        RFHE_TRY(rfhe_progress_report(progress, "planning", (double)(forms + i),
+                                      (double)forms + RFHE_SEARCH_MAX_SETS, "plans",
                                       c[i].name != NULL ? c[i].name : "2^16"));
-        RFHE_TRY(price_set(out, s, q, choice, need, &c[i], why));
+        RFHE_TRY(price_set(out, s, q, choice, &c[i], why));
     }
 
 done:
-    rfhe_free(need);
     return st;
 }
 
@@ -355,34 +300,27 @@ static bool any_complete(const rfhe_prices *p, const rfhe_bank *b)
     return false;
 }
 
-static bool has_bill(const rfhe_prices *p)
-{
-    for (size_t k = 0; k < p->n; k++) {
-        if (p->set[k].fixed_seconds > 0) { return true; }
-    }
-    return false;
-}
-
 rfhe_status rfhe_prices_find(rfhe_prices *out, const rfhe_bank *b, const rfhe_graph *base,
                              const rfhe_profile *profile, uint32_t threads,
                              const rfhe_progress *progress, rfhe_error *err)
 {
-    const shop s = {.bank = b, .base = base, .profile = profile, .threads = threads};
+    shop s = {.bank = b, .base = base, .profile = profile, .threads = threads,
+              .part = rfhe_calloc(b->layers * b->forms, sizeof *s.part)};
     rfhe_prices p = {0};
-    quote q = {0};
+    quote q = {.layout = rfhe_calloc(b->layers, sizeof *q.layout)};
     char why[400] = "";
     uint8_t *choice = rfhe_alloc(b->layers, 1);
-    rfhe_status st = choice != NULL ? quote_new(&q, b->layers) : RFHE_E_NOMEM;
+    rfhe_status st = choice != NULL && q.layout != NULL && s.part != NULL ? RFHE_OK : RFHE_E_NOMEM;
 
     if (st == RFHE_OK) { st = price_by_plan(&p, &s, &q, choice, why, progress, err); }
     if (st != RFHE_OK) { goto done; }
-    p.planned = has_bill(&p) && any_complete(&p, b);
+    p.planned = any_complete(&p, b);
     if (p.planned) {
         (void)snprintf(p.source, sizeof p.source, "planned, %u threads", threads);
     } else {
         rfhe_prices_clear(&p);
         (void)snprintf(p.source, sizeof p.source, "rough counts, not planned: %.300s",
-                       why[0] != '\0' ? why : "the plan has no bill");
+                       why);
         RFHE_TRY(price_roughly(&p, &s));
     }
     if (!any_complete(&p, b)) {
@@ -393,7 +331,9 @@ rfhe_status rfhe_prices_find(rfhe_prices *out, const rfhe_bank *b, const rfhe_gr
     p = (rfhe_prices){0};
 
 done:
-    quote_clear(&q);
+    for (size_t i = 0; s.part != NULL && i < b->layers * b->forms; i++) { rfhe_free(s.part[i].step); }
+    rfhe_free(s.part);
+    rfhe_free(q.layout);
     rfhe_prices_clear(&p);
     rfhe_free(choice);
     if (st == RFHE_E_NOMEM) { (void)rfhe_fail(err, st, "no memory for prices"); }

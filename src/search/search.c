@@ -840,6 +840,34 @@ done:
     return st;
 }
 
+/* Candidates for training, in order of time: what each parameter set has of the least harm, cheap sets first, for training
+ * heals much and a set's price hardly depends on the form; then the fastest of all; then points spread over the frontier. */
+static size_t choose_candidates(size_t *out, const candidates *c, size_t want)
+{
+    bool *chosen = rfhe_calloc(c->n + 1, sizeof *chosen);
+    size_t *rest = rfhe_alloc(want + 1, sizeof *rest), n = 0, kept = 0;
+
+    if (chosen == NULL || rest == NULL) { goto done; }
+    for (size_t i = 0; i < c->n && n < want; i++) { /* the last of a set on the frontier */
+        bool last = true;
+        for (size_t k = i + 1; k < c->n && last; k++) { last = c->at[k].set != c->at[i].set; }
+        if (last) { chosen[i] = ++n > 0; }
+    }
+    if (c->n > 0 && n < want && !chosen[0]) { chosen[0] = ++n > 0; }
+    const size_t spare = spread(rest, c, want);
+    for (size_t i = 0; i < spare && n < want; i++) {
+        if (!chosen[rest[i]]) { chosen[rest[i]] = ++n > 0; }
+    }
+    for (size_t i = 0; i < c->n; i++) {
+        if (chosen[i]) { out[kept++] = i; }
+    }
+
+done:
+    rfhe_free(chosen);
+    rfhe_free(rest);
+    return kept;
+}
+
 static rfhe_status train_points(rfhe_search *s, rfhe_error *err)
 {
     const rfhe_search_options *o = &s->opt;
@@ -852,7 +880,7 @@ static rfhe_status train_points(rfhe_search *s, rfhe_error *err)
 
     if (survivor == NULL) { return rfhe_fail(err, RFHE_E_NOMEM, "no memory for candidates"); }
     RFHE_TRY(predict(&c, s, err));
-    size_t n = spread(survivor, &c, o->candidates);
+    size_t n = choose_candidates(survivor, &c, o->candidates);
     parent = rfhe_calloc(c.n + 1, sizeof *parent);
     if (parent == NULL || n == 0) { goto done; }
     if (o->budget_seconds > 0) {
@@ -869,7 +897,7 @@ static rfhe_status train_points(rfhe_search *s, rfhe_error *err)
             s->world.fit->batch);
         goto done;
     }
-    n = h.candidates[0] < n ? spread(survivor, &c, h.candidates[0]) : n;
+    n = h.candidates[0] < n ? choose_candidates(survivor, &c, h.candidates[0]) : n;
     for (uint32_t r = 0; r < h.rungs; r++) { s->expected += h.candidates[r]; }
     for (uint32_t r = 0; r < h.rungs && n > 0; r++) {
         RFHE_TRY(run_rung(s, &h, r, survivor, parent, &n, &c, err));

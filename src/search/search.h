@@ -98,8 +98,8 @@ typedef struct rfhe_halving {
 /* Splits `passes` evenly over the rungs, whole batches of `batch` each, at most `most` a trial. rungs 0: not enough for one
  * batch each. */
 rfhe_halving rfhe_halving_plan(uint64_t passes, uint32_t candidates, uint32_t batch, uint64_t most);
-/* Order of n results, best first: by layers of the frontier (seconds, top1), within a layer by the area (in log seconds times
- * top1) that would be lost without it, the ends first. */
+/* Order of n results, best first: by layers of the frontier (seconds, top1). On the frontier itself by the area (in log seconds
+ * times top1) that would be lost without the point, the ends first; within what is beaten the most accurate first. */
 RFHE_MUST_USE rfhe_status rfhe_halving_rank(size_t *order, const double *seconds,
                                             const double *top1, size_t n);
 

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 struct rfhe_store {
@@ -115,7 +116,14 @@ static rfhe_status take_lock(rfhe_store *s, rfhe_error *err)
     if (s->lock < 0) {
         return rfhe_fail(err, RFHE_E_IO, "cannot open '%s': %s", path, strerror(errno));
     }
-    if (fcntl(s->lock, F_SETLK, &all) != 0) {
+    /* One that was killed may take a moment to be gone, with all its memory. */
+    const struct timespec pause = {.tv_nsec = 50 * 1000 * 1000};
+    int held = fcntl(s->lock, F_SETLK, &all);
+    for (int tries = 0; held != 0 && (errno == EACCES || errno == EAGAIN) && tries < 100; tries++) {
+        (void)nanosleep(&pause, NULL);
+        held = fcntl(s->lock, F_SETLK, &all);
+    }
+    if (held != 0) {
         return rfhe_fail(err, RFHE_E_ARG, "another process is searching in '%s'", s->folder);
     }
     return RFHE_OK;

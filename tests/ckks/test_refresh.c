@@ -7,6 +7,7 @@
 #include "rfhe/ckks.h"
 
 #include <math.h>
+#include <stdio.h>
 
 enum { LOG2_N = 11, N = 1 << LOG2_N, SLOTS = N / 2 };
 
@@ -333,6 +334,46 @@ static void repetition_does_not_lose_precision(void **state)
     test_free(t);
 }
 
+/* Keys that release from the sparse secret come back from a file and do the same, to the bit. Impossible ones are
+ * refused. */
+static void refresh_keys_survive_a_file(void **state)
+{
+    bench *t = test_calloc(1, sizeof *t);
+    rfhe_eval_keys *keys = NULL;
+    rfhe_evaluator *ev = NULL;
+    rfhe_error err = {0};
+    char path[4096];
+
+    (void)state;
+    set_up(t, &(rfhe_refresh_options){.log2_slots = LOG2_N - 3, .to_coeffs_level = 3});
+    (void)snprintf(path, sizeof path, "%s/refresh-keys", test_folder());
+    assert_int_equal(rfhe_eval_keys_save(path, t->keys, &err), RFHE_OK);
+    assert_int_equal(rfhe_eval_keys_load(&keys, t->c, path, &err), RFHE_OK);
+    assert_int_equal(rfhe_eval_keys_bytes(keys), rfhe_eval_keys_bytes(t->keys));
+    assert_int_equal(rfhe_evaluator_new(&ev, t->c, keys, &err), RFHE_OK);
+    fill(t, SLOTS / 4, false, 36);
+    encrypt(t, t->a, SLOTS / 4, 0);
+    assert_int_equal(rfhe_ct_raise(t->b, t->a, t->r, t->ev, &err), RFHE_OK);
+    assert_int_equal(rfhe_ct_raise(t->a, t->a, t->r, ev, &err), RFHE_OK);
+    for (uint32_t p = 0; p < 2; p++) {
+        assert_memory_equal(rfhe_ct_limb(t->a, p, 0), rfhe_ct_limb(t->b, p, 0), 7 * N * sizeof(uint64_t));
+    }
+    rfhe_evaluator_free(ev);
+    rfhe_eval_keys_free(keys);
+    keys = NULL;
+    /* A release names its special primes and a Galois element. */
+    const uint32_t bad[] = {RFHE_ELEMENT_RELEASE, RFHE_ELEMENT_RELEASE | 6, RFHE_ELEMENT_RELEASE | (2 * N + 1)};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        err = (rfhe_error){0};
+        assert_int_equal(rfhe_eval_keys_new(&keys, t->sk, &(rfhe_key_want){bad[i], LIMBS - 1, 2}, 1, &err), RFHE_E_ARG);
+    }
+    err = (rfhe_error){0};
+    assert_int_equal(rfhe_eval_keys_new(&keys, t->sk, &(rfhe_key_want){RFHE_ELEMENT_RELEASE | 5, LIMBS - 1, 0}, 1, &err),
+                     RFHE_E_ARG);
+    tear_down(t);
+    test_free(t);
+}
+
 static void what_cannot_be_refreshed_is_refused_with_a_sentence(void **state)
 {
     bench *t = test_calloc(1, sizeof *t);
@@ -376,6 +417,7 @@ int main(void)
         cmocka_unit_test(sparse_packings_are_cheaper),
         cmocka_unit_test(coefficients_between_the_halves_are_the_slots),
         cmocka_unit_test(repetition_does_not_lose_precision),
+        cmocka_unit_test(refresh_keys_survive_a_file),
         cmocka_unit_test(what_cannot_be_refreshed_is_refused_with_a_sentence),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

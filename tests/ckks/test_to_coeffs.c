@@ -23,7 +23,8 @@ static void check_masked(const rfhe_refresh_options *opt, const char *name)
     MUST(rfhe_ct_new(&b, w.c, level, err));
     rfhe_ct_set_bound(a, 1); /* the estimate is of typical slots */
     MUST(rfhe_to_coeffs_new(&m, w.r, u, v, err));
-    assert_true(rfhe_to_coeffs_bytes(m) > 0 && rfhe_to_coeffs_bytes(m) <= w.n / 2 * w.n * 8); /* a word per coefficient */
+    /* Whole diagonals: a word per coefficient and limb, at most a diagonal per slot. */
+    assert_true(rfhe_to_coeffs_bytes(m) > 0 && rfhe_to_coeffs_bytes(m) <= (w.n / 2) * w.n * 8 * (level + 1 + RFHE_CKKS_MAX_SPECIAL));
     MUST(rfhe_ct_to_coeffs_by(b, a, m, w.ev, err));
     assert_int_equal(rfhe_ct_level(b), rfhe_refresh_get_info(w.r).to_coeffs_out_level);
     assert_true(fabs(rfhe_ct_scale(b) / rfhe_ckks_scale(w.c, 0) - 1) < 0x1p-40);

@@ -127,6 +127,30 @@ static void folders_hold_what_they_may(void **state)
     rfhe_program_free(p);
 }
 
+static int stop_at_third(void *user, const char *what, double done, double total, const char *unit, const char *note)
+{
+    (void)what, (void)total, (void)unit, (void)note;
+    *(double *)user = done;
+    return done < 3;
+}
+
+static void an_interrupted_keygen_leaves_nothing(void **state)
+{
+    rfhe_program *p = program_of_blocks(9);
+    char folder[512];
+    double reached = 0;
+    const rfhe_progress progress = {stop_at_third, &reached};
+
+    (void)state;
+    (void)snprintf(folder, sizeof folder, "%s/stopped", test_folder());
+    MUST(rfhe_program_save(folder, p, err));
+    assert_int_equal(rfhe_client_keygen(p, folder, false, NULL, &progress, NULL), RFHE_E_INTERRUPTED);
+    assert_true(reached >= 3);
+    assert_false(rfhe_file_exists(name("%s/" RFHE_SERVER_KEYS, folder)));
+    assert_false(rfhe_file_exists(name("%s/" RFHE_CLIENT_SECRET, folder)));
+    rfhe_program_free(p);
+}
+
 /* encrypt by the library (no image is at hand), infer and decrypt by the command, against the loops. */
 static void the_journey_through_files(void **state)
 {
@@ -447,6 +471,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(folders_hold_what_they_may),
+        cmocka_unit_test(an_interrupted_keygen_leaves_nothing),
         cmocka_unit_test(the_journey_through_files),
         cmocka_unit_test(everything_malformed_is_refused),
         cmocka_unit_test(the_command_ends_with_three),

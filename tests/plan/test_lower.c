@@ -8,6 +8,9 @@
 
 #include "base/mem.h"
 #include "plan/layout.h"
+#include "method/method.h"
+#include "nn/zoo.h"
+#include "paf/node.h"
 #include "plan/lower.h"
 
 /* One random network: true when it could be planned. */
@@ -57,6 +60,7 @@ static void programs_compute_what_networks_compute(void **state)
     for (size_t i = 0; i < rounds; i++) { planned += compare(seed + i, i % 2 == 0 ? 11 : 12); }
     print_message("%zu of %zu random networks could be planned\n", planned, rounds);
     assert_true(planned * 10 > rounds * 9);
+    assert_true(compare(20261327, 11)); /* a constant added behind a BN, which nn/exec once read in the wrong order */
 }
 
 /* A 3 x 3 convolution with padding: rows must be further apart than the image is wide. */
@@ -109,6 +113,44 @@ static void a_pitch_without_padding_is_found(void **state)
     rfhe_program_free(p);
 }
 
+/* Averages in place of maxima, even4 in place of every ReLU. */
+static rfhe_graph *zoo_network(const char *name, const rfhe_zoo_options *opt)
+{
+    rfhe_graph *g = NULL;
+    rfhe_error err = {0};
+    const double scale = 4;
+    rfhe_paf p;
+
+    assert_int_equal(rfhe_paf_from_name(&p, "even4", &err), RFHE_OK);
+    if (rfhe_zoo_build(&g, name, opt, &err) != RFHE_OK || rfhe_graph_infer(g, 1, &err) != RFHE_OK ||
+        rfhe_method_pools(g, RFHE_POOL_AVERAGE, NULL, &err) != RFHE_OK) {
+        fail_msg("%s: %s", name, err.text);
+    }
+    for (uint32_t k = 0; k < g->n_nodes; k++) {
+        if (g->nodes[k].op == RFHE_OP_RELU) { assert_int_equal(rfhe_paf_node_set(g, k, "even4", &p, &scale, 1, &err), RFHE_OK); }
+    }
+    return g;
+}
+
+static void every_network_of_the_zoo_is_planned(void **state)
+{
+    const rfhe_plan_options opt = {.no_bill = true};
+
+    (void)state;
+    for (const char *const *name = rfhe_zoo_names(); *name != NULL; name++) {
+        const bool is_large = strcmp(*name, "resnet18") == 0;
+        const rfhe_zoo_options size = {.width = 0.125, .classes = 10, .image_height = is_large ? 64 : 0, .image_width = is_large ? 64 : 0};
+        rfhe_graph *g = zoo_network(*name, &size);
+        rfhe_program *p = NULL;
+        rfhe_error err = {0};
+        if (rfhe_plan(&p, g, &opt, &err) != RFHE_OK) { fail_msg("%s: %s", *name, err.text); }
+        assert_string_equal(p->set, "B15-3");
+        assert_int_equal(p->outputs, 10);
+        rfhe_program_free(p);
+        rfhe_graph_free(g);
+    }
+}
+
 static int nothing_is_left(void **state)
 {
     (void)state;
@@ -120,6 +162,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(programs_compute_what_networks_compute),
         cmocka_unit_test(a_pitch_without_padding_is_found),
+        cmocka_unit_test(every_network_of_the_zoo_is_planned),
     };
 
     return cmocka_run_group_tests(tests, NULL, nothing_is_left);
