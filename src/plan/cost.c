@@ -187,7 +187,7 @@ static double tensor_bytes(const rfhe_program *p, const rfhe_tensor_use *t, uint
 static void key_size(const rfhe_ckks *c, const rfhe_key_want *w, double *memory, double *wire)
 {
     const uint32_t special = w->special != 0 ? w->special : rfhe_best_special(c, w->level);
-    const uint32_t digits = rfhe_gadget_digits(&c->gadget[special - 1], w->level);
+    const uint32_t digits = rfhe_key_digits(c, w->element, w->level, special);
     double bits = 0;
 
     for (uint32_t l = 0; l <= w->level; l++) { bits += ceil(log2((double)rfhe_ckks_prime(c, l))); }
