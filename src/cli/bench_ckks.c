@@ -194,7 +194,7 @@ done:
 
 static rfhe_status run(rfhe_bench *b, const rfhe_args *args, rfhe_error *err)
 {
-    static const point points[] = {{15, 14, 50, 40}, {16, 24, 49, 49}};
+    static const point points[] = {{15, 14, 50, 40}, {16, 24, 48, 48}};
     const uint32_t log2_n = (uint32_t)rfhe_args_uint(args, "log2-n", 0);
     const uint32_t limbs = (uint32_t)rfhe_args_uint(args, "limbs", 0);
 

@@ -74,27 +74,29 @@ double rfhe_cost_activation(const rfhe_machine *m, const rfhe_activation *a, uin
            (both_halves ? 2 : 1) * (m->reduce + rfhe_cost_polynomial(m, a, usable_levels));
 }
 
-/* Work relative to B15-3: transforms, N log N, times limbs; squared for key switches at the top. */
+/* What `rfhe bench calibrate` measured at B15-3, two threads (docs/results/inference.md), scaled by the transforms' N log N
+ * and by the limbs; the exponent fits B15-5, C16-9 and C16-11, whose keys have few digits for their length. A way to
+ * coefficients in three factors has shorter ones. */
 void rfhe_machine_built_in(rfhe_machine *out, const rfhe_program *p, uint32_t threads)
 {
     const double n = (double)(UINT64_C(1) << p->ckks.log2_n) / 32768 * p->ckks.log2_n / 15.0;
-    const double limbs = p->ckks.chain_length / 18.0, low = (rfhe_usable_levels(p) + p->refresh.to_coeffs_level + 1) / 7.0;
-    const double team = threads <= 1 ? 2.05 : 2.0 / (threads > 8 ? 8 : threads);
+    const double limbs = pow(p->ckks.chain_length / 17.0, 1.2), low = (rfhe_usable_levels(p) + p->refresh.to_coeffs_level + 1) / 7.0;
+    const double team = threads <= 1 ? 2.05 : 2.0 / (threads > 8 ? 8 : threads), down = p->refresh.to_coeffs_factors == 3 ? 0.5 : 1;
 
     *out = (rfhe_machine){.log2_n = p->ckks.log2_n,
                           .threads = threads,
-                          .mod_raise = 0.016 * n * limbs * team,
-                          .to_slots = 0.330 * n * limbs * limbs * team,
-                          .reduce = 0.088 * n * limbs * limbs * team,
-                          .to_coeffs = 0.079 * n * team,
-                          .to_coeffs_both = 0.125 * n * team,
-                          .multiply_high = 0.0055 * n * low * low * team,
-                          .multiply_low = 0.0030 * n * team,
-                          .scale_high = 0.0012 * n * low * team,
-                          .scale_low = 0.0008 * n * team,
-                          .product = 0.00016 * n * team,
-                          .merge = 0.00050 * n * team,
-                          .finish = 0.0010 * n * team};
+                          .mod_raise = 0.0028 * n * limbs * team,
+                          .to_slots = 0.205 * n * limbs * team,
+                          .reduce = 0.086 * n * limbs * team,
+                          .to_coeffs = 0.095 * n * down * team,
+                          .to_coeffs_both = 0.155 * n * down * team,
+                          .multiply_high = 0.0030 * n * low * team,
+                          .multiply_low = 0.0021 * n * team,
+                          .scale_high = 0.00105 * n * low * team,
+                          .scale_low = 0.0007 * n * team,
+                          .product = 0.00011 * n * team,
+                          .merge = 0.00095 * n * team,
+                          .finish = 0.00018 * n * team};
     (void)snprintf(out->name, sizeof out->name, "built in");
     (void)snprintf(out->set, sizeof out->set, "%.10s%s", p->set, p->refresh.lean ? RFHE_LEAN : "");
     if (p->refresh.lean) {
