@@ -1,6 +1,7 @@
 /* rfhe plan MODEL -o PROGRAM: from a network to an encrypted program, its bill, and a drawing of how tensors lie. */
 #include "cli/calibration.h"
 #include "cli/network.h"
+#include "cli/trial.h"
 
 #include "base/clock.h"
 #include "base/file.h"
@@ -18,6 +19,8 @@ static const rfhe_opt options[] = {
     {"set", 0, RFHE_OPT_TEXT, "NAME", NULL, "parameter set (default: the smallest that is deep enough)"},
     {"calibration", 0, RFHE_OPT_TEXT, "FILE", NULL,
      "times of this machine (default: what `rfhe bench calibrate` left, else built in)"},
+    {"data", 'd', RFHE_OPT_TEXT, "SPEC", NULL, "also run the program on numbers over training images set aside: which inputs leave their range"},
+    {"limit", 0, RFHE_OPT_UINT, "N", NULL, "how many of them (default: 500)"},
     {"draw", 0, RFHE_OPT_TEXT, "FILE.svg", NULL, "draw how a tensor lies in a ciphertext"},
     {"layer", 0, RFHE_OPT_TEXT, "NAME", NULL, "the layer to draw (default: the first activation)"},
     {NULL, 0, RFHE_OPT_END, NULL, NULL, NULL},
@@ -82,7 +85,34 @@ static void print_bill(rfhe_text *out, const rfhe_program *p, const rfhe_plan_op
     rfhe_text_printf(out, "precision   about %.1f bits behind all refreshes, by estimate\n", b->precision_bits);
 }
 
-static void write_json(rfhe_cli *cli, const rfhe_program *p, const rfhe_plan_options *opt, bool calibrated, double seconds)
+/* What left the ranges of the polynomials, over all activations. */
+typedef struct ranges {
+    uint64_t images, outside, values;
+    double largest; /* |input| / range */
+    const char *layer;
+} ranges;
+
+static ranges sum_ranges(const trial *t)
+{
+    ranges r = {.images = t->images, .layer = ""};
+
+    for (uint32_t k = 0; k < t->p->n_instructions; k++) {
+        const rfhe_instruction *i = &t->p->instruction[k];
+        if (i->kind != RFHE_DO_ACTIVATE) { continue; }
+        const rfhe_twin_range *a = &t->ranges[i->which];
+        r.outside += a->outside;
+        r.values += a->values;
+        if (!(a->largest <= r.largest)) {
+            r.largest = a->largest;
+            r.layer = i->name;
+        }
+    }
+    return r;
+}
+
+/* `seen` may be NULL. */
+static void write_json(rfhe_cli *cli, const rfhe_program *p, const rfhe_plan_options *opt, const ranges *seen, bool calibrated,
+                       double seconds)
 {
     rfhe_json j = {.out = &cli->out};
     const struct rfhe_bill *b = &p->bill;
@@ -107,6 +137,15 @@ static void write_json(rfhe_cli *cli, const rfhe_program *p, const rfhe_plan_opt
     rfhe_json_number(&j, "precision_bits", b->precision_bits);
     rfhe_json_bool(&j, "lean", p->refresh.lean);
     rfhe_json_number(&j, "seconds", seconds);
+    if (seen != NULL) {
+        rfhe_json_object(&j, "ranges");
+        rfhe_json_integer(&j, "images", (int64_t)seen->images);
+        rfhe_json_integer(&j, "values", (int64_t)seen->values);
+        rfhe_json_integer(&j, "outside", (int64_t)seen->outside);
+        rfhe_json_number(&j, "largest", seen->largest);
+        rfhe_json_string(&j, "layer", seen->layer);
+        rfhe_json_end_object(&j);
+    }
     rfhe_json_array(&j, "layers");
     for (uint32_t k = 0; k < p->n_instructions; k++) {
         const rfhe_instruction *i = &p->instruction[k];
@@ -216,9 +255,12 @@ static int run(rfhe_cli *cli, const rfhe_args *args)
     rfhe_graph *g = NULL;
     rfhe_program *p = NULL;
     rfhe_machine *machine = NULL;
+    trial t = {0}; /* owns the program once images have been through it */
+    sides_images images = {0};
+    ranges seen = {0};
     rfhe_plan_options opt = {.set = rfhe_args_text(args, "set", NULL), .threads = cli->threads};
     const char *memory = rfhe_args_text(args, "memory", NULL), *out = rfhe_args_text(args, "output", NULL);
-    const char *picture = rfhe_args_text(args, "draw", NULL);
+    const char *picture = rfhe_args_text(args, "draw", NULL), *data = rfhe_args_text(args, "data", NULL);
     const double start = rfhe_now();
     rfhe_status st = RFHE_OK;
 
@@ -232,17 +274,32 @@ static int run(rfhe_cli *cli, const rfhe_args *args)
     if (out != NULL) { RFHE_TRY(rfhe_program_save(out, p, &err)); }
     if (picture != NULL) { RFHE_TRY(draw(picture, p, rfhe_args_text(args, "layer", NULL), &err)); }
     const bool calibrated = strcmp(p->bill.machine, "built in") != 0;
+    const rfhe_program *bill = p;
+    if (data != NULL) {
+        rfhe_program *const given = p;
+        p = NULL; /* taken over */
+        RFHE_TRY(trial_make_twin(&t, given, cli, &err));
+        RFHE_TRY(sides_load(&images, t.p, data, "select", rfhe_args_uint(args, "limit", 500), NULL, &cli->progress, &err));
+        RFHE_TRY(trial_twin(&t, &images, cli, &err));
+        seen = sum_ranges(&t);
+    }
     if (cli->json) {
-        write_json(cli, p, &opt, calibrated, rfhe_now() - start);
+        write_json(cli, bill, &opt, data != NULL ? &seen : NULL, calibrated, rfhe_now() - start);
     } else {
-        print_table(&cli->out, p);
-        print_bill(&cli->out, p, &opt, calibrated);
+        print_table(&cli->out, bill);
+        print_bill(&cli->out, bill, &opt, calibrated);
+        if (data != NULL) {
+            rfhe_text_printf(&cli->out, "ranges      %" PRIu64 " of %" PRIu64 " inputs of activations beyond their range on %" PRIu64
+                             " images; furthest %.2f times, in %s\n", seen.outside, seen.values, seen.images, seen.largest, seen.layer);
+        }
         if (out != NULL) {
             rfhe_text_printf(&cli->out, "program     %s, in %.1f s; next: rfhe keygen %s\n", out, rfhe_now() - start, out);
         }
     }
 
 done:
+    sides_images_clear(&images);
+    trial_clear(&t);
     rfhe_free(machine);
     rfhe_program_free(p);
     rfhe_graph_free(g);

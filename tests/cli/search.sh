@@ -28,7 +28,8 @@ holds whole '[.frontier[].top1] == ([.frontier[].top1] | sort)'
 holds whole '.recommended.assignment != null and .rank_correlation.trials >= 3 and .image_passes > 500 and .image_passes <= 1500'
 holds whole '.attempts == .trials'
 [ -s whole/recommended.onnx ] || complain "no recommended network"
-works planned plan whole/recommended.onnx
+works planned plan whole/recommended.onnx --data fashion-mnist --limit 20
+holds planned '.ranges.images == 20 and .ranges.values > 1000 and .ranges.outside <= .ranges.values and .ranges.largest > 0 and .ranges.layer != ""'
 works evaluated eval whole/recommended.onnx --data fashion-mnist --split test --limit 200
 
 # killed at five random moments: the same search in the end
