@@ -25,6 +25,8 @@ typedef struct rfhe_machine {
 /* Compiled in: measured with the set B15-3 on the machine that docs/results names, scaled by counts of transforms to
  * other rings, chains and teams; a lean refresh is guessed to take 1.3 times as long. */
 void rfhe_machine_built_in(rfhe_machine *out, const rfhe_program *p, uint32_t threads);
+/* The calibration among the n of `list` for p's set, ring and this team, else the built-in times: what the bill of p uses. */
+void rfhe_machine_choose(rfhe_machine *out, const rfhe_program *p, uint32_t threads, const rfhe_machine *list, size_t n);
 /* JSON, schema rfhe.calibration/1. */
 RFHE_MUST_USE rfhe_status rfhe_machine_write(rfhe_text *out, const rfhe_machine *m);
 /* RFHE_E_FORMAT for anything else, or times that are not positive. */
@@ -46,6 +48,9 @@ uint64_t rfhe_linear_products(const rfhe_stencil *s, uint32_t in_block);
 /* Levels for an activation: between the refresh and the way to coefficients. */
 uint32_t rfhe_usable_levels(const rfhe_program *p);
 
+/* Products, key switches and seconds of every instruction (p must have its weights), without the key switches of refreshes;
+ * returns the sum of the seconds. Needs no parameters: under a millisecond. */
+double rfhe_plan_seconds(rfhe_program *p, const rfhe_machine *m);
 /* Fills the bill of every instruction and of the whole (p must have its weights). Makes the parameters and the refresh
  * for a moment: a second or two and their memory. */
 RFHE_MUST_USE rfhe_status rfhe_plan_cost(rfhe_program *p, const rfhe_machine *m, rfhe_error *err);
