@@ -20,13 +20,13 @@
 #include <string.h>
 
 static const char default_forms[] =
-    "even2,even4,even6,even8,even10,even14,f1g2,f2g2,f2g3,f1f1g1g1,alpha7,alpha10";
+    "linear,even2,even4,even6,even8,even10,even14,f1g2,f2g2,f2g3,f1f1g1g1,alpha7,alpha10";
 
 static const rfhe_opt options[] = {
     {"data", 'd', RFHE_OPT_TEXT, "SPEC", NULL, "images to tune and choose on (required)"},
     {"output", 'o', RFHE_OPT_TEXT, "DIR", NULL, "folder of the search, made or continued (required)"},
     {"forms", 0, RFHE_OPT_TEXT, "F,F,...", NULL,
-     "what an activation may become (default: the paper's six and even ones of degree 2 to 14)"},
+     "what an activation may become (default: linear, the paper's six and even ones of degree 2 to 14)"},
     {"budget", 0, RFHE_OPT_TEXT, "AMOUNT", NULL,
      "of training: a duration such as 10m or 6h, or images such as 500k (default: 0, none)"},
     {"max-drop", 0, RFHE_OPT_FLOAT, "POINTS", NULL, "recommend the fastest that loses at most so many points"},
