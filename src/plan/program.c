@@ -69,10 +69,10 @@ static rfhe_status check_parameters(const rfhe_program *p, rfhe_error *err)
     if (p->level_linear < 1 || p->level_linear >= c->chain_length || r->to_coeffs_factors < 1 ||
         r->to_coeffs_factors > RFHE_REFRESH_MAX_FACTORS || r->to_coeffs_level != p->level_linear + r->to_coeffs_factors ||
         r->to_coeffs_level >= c->chain_length || r->to_slots_factors > RFHE_REFRESH_MAX_FACTORS || r->doublings > 8 ||
-        (r->log2_slots != 0 && r->log2_slots != c->log2_n - 1) || !(r->reduction_error >= 0) || !(r->bound >= 0)) {
+        (r->log2_slots != 0 && (r->log2_slots < RFHE_MIN_LOG2_SLOTS || r->log2_slots >= c->log2_n)) || !(r->reduction_error >= 0) || !(r->bound >= 0)) {
         return rfhe_fail(err, RFHE_E_FORMAT, "the program's refresh does not fit its chain: linear steps at level %" PRIu32
-                         ", the way to coefficients from level %" PRIu32 " in %" PRIu32 " steps", p->level_linear,
-                         r->to_coeffs_level, r->to_coeffs_factors);
+                         ", the way to coefficients from level %" PRIu32 " in %" PRIu32 " steps, 2^%" PRIu32 " slots",
+                         p->level_linear, r->to_coeffs_level, r->to_coeffs_factors, r->log2_slots);
     }
     return RFHE_OK;
 }
@@ -110,7 +110,7 @@ static rfhe_status check_linear(const rfhe_program *p, const rfhe_instruction *n
             return rfhe_fail(err, RFHE_E_FORMAT, "'%s' has an impossible kernel: %" PRIu32 " x %" PRIu32 " channels, %" PRIu32 " x %"
                              PRIu32, n->name, s->out_channels, s->in_channels, s->height, s->width);
         }
-        RFHE_TRY(rfhe_layout_check_term(to, &p->tensor[l->term[t].tensor].layout, s, p->ckks.log2_n, n->name, err));
+        RFHE_TRY(rfhe_layout_check_term(to, &p->tensor[l->term[t].tensor].layout, s, rfhe_program_log2_used(p), n->name, err));
     }
 
 done:
@@ -184,7 +184,7 @@ rfhe_status rfhe_program_check(const rfhe_program *p, rfhe_error *err)
                            p->tensor[t].name, p->tensor[t].last_use, p->n_instructions);
             goto done;
         }
-        RFHE_TRY(rfhe_layout_check(&p->tensor[t].layout, p->ckks.log2_n, p->tensor[t].name, err));
+        RFHE_TRY(rfhe_layout_check(&p->tensor[t].layout, rfhe_program_log2_used(p), p->tensor[t].name, err));
     }
     RFHE_TRY(check_image(p, err));
     written[0] = true;

@@ -19,6 +19,11 @@
  * output is z with y = gain_c * z; ranges and gains are folded into the weights on either side, so the numbers in a program
  * are not those of the network. `bias` holds the rest.
  *
+ * Sparse packing. A network whose numbers would leave most of the ring empty is planned for the ring of degree
+ * n = N / 2^g, g = rfhe_program_log2_gap: every index of a layout or a kernel, multiplied by 2^g, is that of a coefficient
+ * of the big ring, which is there for security. All that is carried are polynomials in X^(2^g), up to noise, and X^n = -1
+ * there becomes X^N = -1. The refresh then has n/2 slots: less time, fewer keys, less memory.
+ *
  * Public and private. Layouts, instructions, stencil shapes, forms, parameters are public (program.json, both sides).
  * Weights, biases, coefficients of PAFs, ranges and gains are the server's (weights.bin); the client's copy has none. */
 #ifndef RFHE_PLAN_PROGRAM_H
@@ -30,8 +35,9 @@
 #include "rfhe/paf.h"
 
 /* Where the numbers of a tensor lie: channel c, row y, column x is coefficient
- *   block * (y * row + x * column) + c mod block    of ciphertext  c / block.
- * block is a power of two. Every index is below N; an index of N/2 or more needs both halves. */
+ *   2^g * (block * (y * row + x * column) + c mod block)    of ciphertext  c / block,
+ * g the program's gap. block is a power of two. In the brackets is the index; every index is below n = N / 2^g, one of
+ * n/2 or more needs both halves. */
 typedef struct rfhe_layout {
     uint32_t channels, height, width;
     uint32_t block;       /* channels interleaved in the low index      */
@@ -134,6 +140,21 @@ typedef struct rfhe_program {
         char machine[64]; /* whose calibration */
     } bill;
 } rfhe_program;
+
+/* log2 of the gap between the coefficients in use: 0 = all of them. refresh.log2_slots says it. */
+static inline uint32_t rfhe_program_log2_gap(const rfhe_program *p)
+{
+    return p->refresh.log2_slots != 0 ? p->ckks.log2_n - 1 - p->refresh.log2_slots : 0;
+}
+
+/* The ring that layouts speak of has this degree (log2 n). */
+static inline uint32_t rfhe_program_log2_used(const rfhe_program *p)
+{
+    return p->ckks.log2_n - rfhe_program_log2_gap(p);
+}
+
+/* Sparser packings than this gain nothing and lose bits (docs/decisions/007). */
+enum { RFHE_MIN_LOG2_SLOTS = 8 };
 
 /* REPLY: number o of the result is coefficient o * (N / block) of its only ciphertext, block as in the tensor's layout,
  * the rest is zero (rfhe_ct_pack_scalars). */

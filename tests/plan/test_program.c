@@ -325,6 +325,31 @@ static void calibrations_are_read_as_written(void **state)
     rfhe_program_free(p);
 }
 
+/* Slots that make no sense, or a ring in use that is smaller than the layouts. */
+static void impossible_gaps_are_refused(void **state)
+{
+    static const uint32_t wrong[] = {1, 7, 11, 12, 31, 32, 1U << 31, UINT32_MAX};
+    rfhe_program *p = NULL;
+    rfhe_error err = {0};
+
+    (void)state;
+    for (uint64_t seed = test_seed(); p == NULL || rfhe_program_log2_gap(p) > 0; seed++) {
+        rfhe_program_free(p);
+        p = some_program(seed);
+    }
+    p->refresh.log2_slots = 10; /* all of them, said explicitly */
+    assert_int_equal(rfhe_program_check(p, &err), RFHE_OK);
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        err = (rfhe_error){0};
+        p->refresh.log2_slots = wrong[i];
+        assert_int_equal(rfhe_program_check(p, &err), RFHE_E_FORMAT);
+        assert_non_null(strstr(err.text, "slots"));
+    }
+    p->refresh.log2_slots = 8;
+    assert_int_not_equal(rfhe_program_check(p, &err), RFHE_OK);
+    rfhe_program_free(p);
+}
+
 static void packing_trees_are_counted(void **state)
 {
     (void)state;
@@ -351,6 +376,7 @@ int main(void)
         cmocka_unit_test(damaged_weights_are_refused),
         cmocka_unit_test(networks_that_cannot_be_planned_are_named),
         cmocka_unit_test(calibrations_are_read_as_written),
+        cmocka_unit_test(impossible_gaps_are_refused),
         cmocka_unit_test(packing_trees_are_counted),
     };
 
