@@ -12,6 +12,15 @@
 #define EIGHT(bits) bits, bits, bits, bits, bits, bits, bits, bits
 
 static const rfhe_refresh_set sets[] = {
+    {.name = "B15-2",
+     .summary = "N=2^15, one level for work on coefficients, two to compute with",
+     .ckks = {.log2_n = 15,
+              .chain_length = 16,
+              .chain = {42, 32, STC(30), TWO(32), EIGHT(47), TWO(47)},
+              .chain_scale = {THREE(32), 32, TWO(32), EIGHT(47), TWO(47)},
+              .special_count = 4,
+              .special_bits = 48},
+     .refresh = {.to_coeffs_level = 3}},
     {.name = "B15-3",
      .summary = "N=2^15, one level for work on coefficients, three to compute with",
      .ckks = {.log2_n = 15,

@@ -33,6 +33,31 @@ bool rfhe_args_parse_uint(const char *s, uint64_t *out)
     return !__builtin_mul_overflow((uint64_t)v, unit, out);
 }
 
+bool rfhe_args_parse_amount(const char *text, const rfhe_unit *units, size_t n, double *value, size_t *unit)
+{
+    char *end = NULL;
+    const double v = strtod(text, &end);
+
+    if (end == text || !isfinite(v) || v < 0) { return false; }
+    for (size_t i = 0; i < n; i++) {
+        if (strcmp(end, units[i].name) == 0) {
+            *value = v * units[i].factor;
+            if (unit != NULL) { *unit = i; }
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool parse_bytes(const char *text, double *out)
+{
+    static const rfhe_unit units[] = {{"", 1},         {"B", 1},      {"KiB", 0x1p10}, {"MiB", 0x1p20},
+                                      {"GiB", 0x1p30}, {"K", 0x1p10}, {"M", 0x1p20},   {"G", 0x1p30},
+                                      {"KB", 1e3},     {"MB", 1e6},   {"GB", 1e9}};
+
+    return rfhe_args_parse_amount(text, units, sizeof units / sizeof *units, out, NULL) && *out > 0;
+}
+
 static bool is_choice(const char *choices, const char *word)
 {
     const size_t n = strlen(word);
@@ -63,6 +88,12 @@ static bool set_value(rfhe_arg_value *v, rfhe_error *why)
         v->number = strtod(v->text, &end);
         if (end == v->text || *end != '\0' || !isfinite(v->number)) {
             (void)rfhe_fail(why, RFHE_E_ARG, "--%s wants a number, not '%s'", o->name, v->text);
+            return false;
+        }
+        break;
+    case RFHE_OPT_BYTES:
+        if (!parse_bytes(v->text, &v->number)) {
+            (void)rfhe_fail(why, RFHE_E_ARG, "--%s wants a size such as 8GiB, not '%s'", o->name, v->text);
             return false;
         }
         break;

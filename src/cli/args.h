@@ -27,4 +27,11 @@ bool rfhe_args_parse(rfhe_args *out, const rfhe_command *c, int argc, char **arg
 /* Digits with an optional suffix k, M or G (powers of ten); false when that is not what `text` is, or too large. */
 bool rfhe_args_parse_uint(const char *text, uint64_t *out);
 
+typedef struct rfhe_unit {
+    const char *name; /* "" for none */
+    double factor;
+} rfhe_unit;
+/* A finite number from 0 and one of n units: *value times its factor, *unit (may be NULL) which. False for anything else. */
+bool rfhe_args_parse_amount(const char *text, const rfhe_unit *units, size_t n, double *value, size_t *unit);
+
 #endif

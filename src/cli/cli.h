@@ -25,6 +25,7 @@ typedef enum rfhe_opt_kind {
     RFHE_OPT_FLAG,
     RFHE_OPT_UINT, /* a whole number; k, M, G suffixes are powers of ten */
     RFHE_OPT_FLOAT,
+    RFHE_OPT_BYTES, /* a number with a unit: B, K, KiB, M, MiB, G, GiB (1024), KB, MB, GB (1000) */
     RFHE_OPT_TEXT,
     RFHE_OPT_CHOICE /* one word out of `choices`, separated by '|'        */
 } rfhe_opt_kind;
@@ -56,7 +57,7 @@ typedef struct rfhe_command {
 /* Parsed arguments. Every accessor wants a name that is in the command's table or among the common options. */
 bool rfhe_args_has(const rfhe_args *a, const char *name);
 uint64_t rfhe_args_uint(const rfhe_args *a, const char *name, uint64_t otherwise);
-double rfhe_args_float(const rfhe_args *a, const char *name, double otherwise);
+double rfhe_args_float(const rfhe_args *a, const char *name, double otherwise); /* of RFHE_OPT_BYTES too */
 const char *rfhe_args_text(const rfhe_args *a, const char *name, const char *otherwise);
 unsigned rfhe_args_count(const rfhe_args *a);
 const char *rfhe_args_at(const rfhe_args *a, unsigned i);

@@ -15,7 +15,7 @@
 
 static const rfhe_opt options[] = {
     {"output", 'o', RFHE_OPT_TEXT, "PROGRAM", NULL, "folder to write (default: only the bill is printed)"},
-    {"memory", 'm', RFHE_OPT_TEXT, "SIZE", NULL, "what the server may use, such as 8GiB (default: no limit)"},
+    {"memory", 'm', RFHE_OPT_BYTES, "SIZE", NULL, "what the server may use, such as 8GiB (default: no limit)"},
     {"set", 0, RFHE_OPT_TEXT, "NAME", NULL, "parameter set (default: the smallest that is deep enough)"},
     {"calibration", 0, RFHE_OPT_TEXT, "FILE", NULL,
      "times of this machine (default: what `rfhe bench calibrate` left, else built in)"},
@@ -27,25 +27,6 @@ static const rfhe_opt options[] = {
 };
 
 /* Digits with KiB, MiB, GiB or KB, MB, GB. */
-static bool parse_size(const char *text, double *out)
-{
-    static const struct {
-        const char *name;
-        double factor;
-    } units[] = {{"", 1},       {"B", 1},    {"KiB", 0x1p10}, {"MiB", 0x1p20}, {"GiB", 0x1p30}, {"K", 0x1p10},
-                 {"M", 0x1p20}, {"G", 0x1p30}, {"KB", 1e3},    {"MB", 1e6},     {"GB", 1e9}};
-    char *end = NULL;
-    const double v = strtod(text, &end);
-
-    for (size_t i = 0; i < sizeof units / sizeof *units && end != text; i++) {
-        if (strcmp(end, units[i].name) == 0) {
-            *out = v * units[i].factor;
-            return v > 0 && v < 1e9;
-        }
-    }
-    return false;
-}
-
 static const char *what(const rfhe_program *p, const rfhe_instruction *i)
 {
     return i->kind == RFHE_DO_LINEAR ? "linear" : i->kind == RFHE_DO_REPLY ? "reply" : p->activation[i->which].form;
@@ -273,14 +254,12 @@ static int run(rfhe_cli *cli, const rfhe_args *args)
     sides_images images = {0};
     ranges seen = {0};
     rfhe_plan_options opt = {.set = rfhe_args_text(args, "set", NULL), .threads = cli->threads};
-    const char *memory = rfhe_args_text(args, "memory", NULL), *out = rfhe_args_text(args, "output", NULL);
+    const char *out = rfhe_args_text(args, "output", NULL);
     const char *picture = rfhe_args_text(args, "draw", NULL), *data = rfhe_args_text(args, "data", NULL);
     const double start = rfhe_now();
     rfhe_status st = RFHE_OK;
 
-    if (memory != NULL && !parse_size(memory, &opt.memory)) {
-        return rfhe_cli_usage(cli, "--memory wants a size such as 8GiB, not '%s'", memory);
-    }
+    opt.memory = rfhe_args_float(args, "memory", 0);
     RFHE_TRY(rfhe_calibration_load(&machine, &opt.n_machines, rfhe_args_text(args, "calibration", NULL), &err));
     opt.machine = machine;
     RFHE_TRY(rfhe_network_open(&g, rfhe_args_at(args, 0), &err));

@@ -1,4 +1,5 @@
 /* rfhe search MODEL --data SPEC -o DIR: the frontier of accuracy and encrypted latency, a form per activation. */
+#include "cli/args.h"
 #include "cli/replace.h"
 
 #include "base/clock.h"
@@ -29,7 +30,7 @@ static const rfhe_opt options[] = {
      "of training: a duration such as 10m or 6h, or images such as 500k (default: 0, none)"},
     {"max-drop", 0, RFHE_OPT_FLOAT, "POINTS", NULL, "recommend the fastest that loses at most so many points"},
     {"max-latency", 0, RFHE_OPT_TEXT, "TIME", NULL, "recommend within this time for one image, such as 10s"},
-    {"memory", 0, RFHE_OPT_TEXT, "SIZE", NULL, "recommend within this memory of the server, such as 8GiB"},
+    {"memory", 0, RFHE_OPT_BYTES, "SIZE", NULL, "recommend within this memory of the server, such as 8GiB"},
     {"test", 0, RFHE_OPT_FLAG, NULL, NULL, "look at the test images at the end, once for each point"},
     {"select", 0, RFHE_OPT_UINT, "N", NULL, "images of the selection split to judge by (default: all)"},
     {"points", 0, RFHE_OPT_UINT, "N", NULL, "points of the predicted frontier to try (default: 24)"},
@@ -70,49 +71,25 @@ typedef struct finder {
 
 /* ---- options ---- */
 
-/* A number and a unit out of `units` ("s\0m\0h\0"), whose factors follow; false for anything else. */
-static bool read_amount(const char *text, const char *const *units, const double *factor, size_t n,
-                        double *value, size_t *unit)
-{
-    char *end = NULL;
-    const double v = strtod(text, &end);
-
-    if (end == text || !isfinite(v) || v < 0) { return false; }
-    for (size_t i = 0; i < n; i++) {
-        if (strcmp(end, units[i]) == 0) {
-            *value = v * factor[i];
-            *unit = i;
-            return true;
-        }
-    }
-    return false;
-}
-
 static rfhe_status read_targets(finder *f, rfhe_error *err)
 {
-    static const char *const amounts[] = {"s", "m", "h", "", "k", "M"};
-    static const double amount[] = {1, 60, 3600, 1, 1e3, 1e6};
-    static const char *const times[] = {"s", "ms", "m", "h", ""};
-    static const double time[] = {1, 1e-3, 60, 3600, 1};
-    static const char *const sizes[] = {"GiB", "MiB", "GB", "MB", "G", "M"};
-    static const double size[] = {0x1p30, 0x1p20, 1e9, 1e6, 0x1p30, 0x1p20};
+    static const rfhe_unit amounts[] = {{"s", 1}, {"m", 60}, {"h", 3600}, {"", 1}, {"k", 1e3}, {"M", 1e6}};
+    static const rfhe_unit times[] = {{"s", 1}, {"ms", 1e-3}, {"m", 60}, {"h", 3600}, {"", 1}};
     const char *budget = rfhe_args_text(f->args, "budget", "0");
     const char *latency = rfhe_args_text(f->args, "max-latency", NULL);
-    const char *memory = rfhe_args_text(f->args, "memory", NULL);
     double v = 0;
     size_t unit = 0;
 
-    if (!read_amount(budget, amounts, amount, 6, &v, &unit)) {
+    if (!rfhe_args_parse_amount(budget, amounts, sizeof amounts / sizeof *amounts, &v, &unit)) {
         return rfhe_fail(err, RFHE_E_ARG, "--budget wants a duration such as 10m or images such as 500k, not '%s'", budget);
     }
     f->budget_seconds = unit < 3 ? v : 0;
     f->budget_passes = unit < 3 ? 0 : (uint64_t)v;
-    if (latency != NULL && !read_amount(latency, times, time, 5, &f->target.max_seconds, &unit)) {
+    if (latency != NULL &&
+        !rfhe_args_parse_amount(latency, times, sizeof times / sizeof *times, &f->target.max_seconds, NULL)) {
         return rfhe_fail(err, RFHE_E_ARG, "--max-latency wants a time such as 10s, not '%s'", latency);
     }
-    if (memory != NULL && !read_amount(memory, sizes, size, 6, &f->target.max_bytes, &unit)) {
-        return rfhe_fail(err, RFHE_E_ARG, "--memory wants a size such as 8GiB, not '%s'", memory);
-    }
+    f->target.max_bytes = rfhe_args_float(f->args, "memory", 0);
     f->target.max_drop = rfhe_args_float(f->args, "max-drop", 0) / 100;
     if (!(f->target.max_drop >= 0)) { return rfhe_fail(err, RFHE_E_ARG, "--max-drop must not be below 0"); }
     return RFHE_OK;

@@ -350,7 +350,7 @@ static rfhe_status choose_parameters(lowering *s)
         }
         return st;
     }
-    static const char *const names[] = {"B15-3", "B15-5"};
+    static const char *const names[] = {"B15-2", "B15-3", "B15-5"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         RFHE_TRY(rfhe_plan_set(s->p, names[i], s->err));
         if (rfhe_usable_levels(s->p) >= depth) { return RFHE_OK; }

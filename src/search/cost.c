@@ -66,7 +66,15 @@ static double activation_seconds(const quote *q, const rfhe_activation *a, const
 /* What a refresh was seen to hold in memory (docs/results/refresh.md); the plan of the network that is chosen counts. */
 static double known_memory(const char *set)
 {
-    return strcmp(set, "B15-3") == 0 ? 0x1p20 * 4864 : strcmp(set, "B15-5") == 0 ? 0x1p20 * 5947 : 0x1p20 * 14108;
+    static const struct {
+        const char *set;
+        double mib;
+    } known[] = {{"B15-2", 1802}, {"B15-3", 1975}, {"B15-5", 2882}};
+
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        if (strcmp(set, known[i].set) == 0) { return known[i].mib * 0x1p20; }
+    }
+    return 6418 * 0x1p20; /* A16 */
 }
 
 /* A plan's own bill makes all keys of its parameters, which takes seconds; this one does not. `part`: where the steps of the
@@ -214,13 +222,13 @@ static rfhe_status price_set(rfhe_prices *out, const shop *s, quote *q, uint8_t 
     return RFHE_OK;
 }
 
-/* The two named sets, then one chain of 2^16 for every depth beyond them that some choice needs. */
+/* The named sets, then one chain of 2^16 for every depth beyond them that some choice needs. */
 static rfhe_status price_by_plan(rfhe_prices *out, const shop *s, quote *q, uint8_t *choice,
                                  char *why, const rfhe_progress *progress, rfhe_error *err)
 {
     const size_t forms = s->bank->forms, choices = s->bank->layers * forms;
-    chain c[RFHE_SEARCH_MAX_SETS] = {{"B15-3", 3}, {"B15-5", 5}};
-    size_t n = 2;
+    chain c[RFHE_SEARCH_MAX_SETS] = {{"B15-2", 2}, {"B15-3", 3}, {"B15-5", 5}};
+    size_t n = 3;
     rfhe_status st = RFHE_OK;
 
     RFHE_TRY(find_parts(s, q, choice, why, progress, err));
@@ -252,9 +260,10 @@ static const struct rough {
     uint32_t log2_n, depth;
     double refresh, reduce, product, memory;
 } roughs[] = {
-    {"B15-3", 15, 3, 0.79, 0.20, 0.012, 4.8e9},
-    {"B15-5", 15, 5, 1.25, 0.30, 0.013, 6.2e9},
-    {"A16", 16, 18, 3.40, 0.80, 0.060, 14.8e9},
+    {"B15-2", 15, 2, 0.68, 0.17, 0.012, 1.9e9},
+    {"B15-3", 15, 3, 0.79, 0.20, 0.012, 2.1e9},
+    {"B15-5", 15, 5, 1.25, 0.30, 0.013, 3.0e9},
+    {"A16", 16, 18, 3.40, 0.80, 0.060, 6.7e9},
 };
 
 static rfhe_status price_roughly(rfhe_prices *out, const shop *s)

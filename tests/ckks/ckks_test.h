@@ -12,15 +12,6 @@
 #include "base/mem.h"
 #include "ckks/internal.h"
 
-/* OK or the sentence. */
-#define MUST(call)                                                                                 \
-    do {                                                                                           \
-        rfhe_error err_ = {0};                                                                     \
-        rfhe_error *err = &err_;                                                                   \
-        const rfhe_status st_ = (call);                                                            \
-        if (st_ != RFHE_OK) { fail_msg("%s: %s (%s)", #call, rfhe_status_name(st_), err_.text); }  \
-    } while (0)
-
 /* The status wanted and a word that the sentence must contain. */
 #define REFUSED(want, word, call)                                                                  \
     do {                                                                                           \

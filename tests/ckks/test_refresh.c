@@ -160,7 +160,7 @@ static void named_sets_refresh_with_the_estimated_error(void **state)
     static const struct {
         const char *name;
         uint32_t raise_level;
-    } wanted[] = {{"B15-3", 6}, {"B15-3w", 6}, {"B15-5", 8}, {"A16", 21}};
+    } wanted[] = {{"B15-2", 5}, {"B15-3", 6}, {"B15-3w", 6}, {"B15-5", 8}, {"A16", 21}};
 
     (void)state;
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {

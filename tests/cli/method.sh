@@ -7,12 +7,8 @@ set -u
 rfhe=$1
 # shellcheck source=tests/support/cli.sh
 . "$(dirname "$0")/../support/cli.sh"
-RFHE_THREADS=1 # the networks are too small for a team
-export RFHE_THREADS
-"$rfhe" data check fashion-mnist >/dev/null 2>&1 || exit 77
-
-works trained train fashion-cnn --width 0.25 --data fashion-mnist --limit 1600 --batch 32 --epochs 2 --lr 0.05 \
-  --augment none --test-split none -q -o relu.onnx
+on_fashion_mnist
+tiny_network 0.25
 few="--data fashion-mnist --limit 640 --calibrate 320"
 
 # profile: every activation, with maxima as comparisons too

@@ -7,9 +7,7 @@ set -u
 rfhe=$1
 # shellcheck source=tests/support/cli.sh
 . "$(dirname "$0")/../support/cli.sh"
-RFHE_THREADS=1 # the networks are too small for a team
-export RFHE_THREADS
-"$rfhe" data check fashion-mnist >/dev/null 2>&1 || exit 77
+on_fashion_mnist
 
 # inspect: an architecture by name; ResNet-20 has 19 ReLUs and 40.55 million products per image
 works named inspect resnet20

@@ -7,12 +7,8 @@ set -u
 rfhe=$1
 # shellcheck source=tests/support/cli.sh
 . "$(dirname "$0")/../support/cli.sh"
-RFHE_THREADS=1 # the networks are too small for a team
-export RFHE_THREADS
-"$rfhe" data check fashion-mnist >/dev/null 2>&1 || exit 77
-
-works trained train fashion-cnn --width 0.125 --data fashion-mnist --limit 1600 --batch 32 --epochs 2 --lr 0.05 \
-  --augment none --test-split none -q -o relu.onnx
+on_fashion_mnist
+tiny_network 0.125
 few="--data fashion-mnist --limit 640 --select 160 --calibrate 160 --sense 24 --probes 3 --points 5 --candidates 3 --batch 32 --augment none"
 search="search relu.onnx $few --forms even2,even4,even14 --budget 1500"
 

@@ -7,6 +7,7 @@ static const rfhe_opt options[] = {
     {"flag", 'f', RFHE_OPT_FLAG, NULL, NULL, "-"},
     {"count", 'c', RFHE_OPT_UINT, "N", NULL, "-"},
     {"rate", 0, RFHE_OPT_FLOAT, "X", NULL, "-"},
+    {"size", 0, RFHE_OPT_BYTES, "SIZE", NULL, "-"},
     {"name", 'n', RFHE_OPT_TEXT, "NAME", NULL, "-"},
     {"kind", 0, RFHE_OPT_CHOICE, "KIND", "one|two|three", "-"},
     {NULL, 0, RFHE_OPT_END, NULL, NULL, NULL},
@@ -126,6 +127,25 @@ static void whole_numbers_take_suffixes_and_nothing_else(void **state)
     }
 }
 
+static void sizes_have_units(void **state)
+{
+    static const struct {
+        const char *text;
+        double bytes;
+    } good[] = {{"1", 1}, {"2B", 2}, {"1.5K", 1536}, {"3KiB", 3072}, {"1MiB", 1048576}, {"8G", 0x1p33}, {"8GB", 8e9}};
+    static const char *const bad[] = {"", "GiB", "-1GiB", "0", "1 GiB", "1gib", "nanGiB", "infB", "1GiBs"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        assert_true(parse("a", "--size", good[i].text, NULL));
+        assert_true(rfhe_args_float(&args, "size", 0) == good[i].bytes);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        assert_false(parse("a", "--size", bad[i], NULL));
+        assert_non_null(strstr(why.text, "--size wants a size such as 8GiB, not"));
+    }
+}
+
 static void mistakes_are_named(void **state)
 {
     (void)state;
@@ -163,6 +183,7 @@ int main(void)
         cmocka_unit_test(two_dashes_end_the_options),
         cmocka_unit_test(common_options_are_known_everywhere_and_help_excuses_missing_arguments),
         cmocka_unit_test(whole_numbers_take_suffixes_and_nothing_else),
+        cmocka_unit_test(sizes_have_units),
         cmocka_unit_test(mistakes_are_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

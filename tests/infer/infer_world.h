@@ -14,14 +14,6 @@
 #include "infer/client.h"
 #include "infer/run.h"
 
-#define MUST(call)                                                                                 \
-    do {                                                                                           \
-        rfhe_error err_ = {0};                                                                     \
-        rfhe_error *err = &err_;                                                                   \
-        const rfhe_status st_ = (call);                                                            \
-        if (st_ != RFHE_OK) { fail_msg("%s: %s (%s)", #call, rfhe_status_name(st_), err_.text); }  \
-    } while (0)
-
 enum { WORLD_LOG2_N = 11, WORLD_N = 1 << WORLD_LOG2_N };
 
 /* ---- programs ---- */

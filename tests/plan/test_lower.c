@@ -146,7 +146,7 @@ static void every_network_of_the_zoo_is_planned(void **state)
         rfhe_program *p = NULL;
         rfhe_error err = {0};
         if (rfhe_plan(&p, g, &opt, &err) != RFHE_OK) { fail_msg("%s: %s", *name, err.text); }
-        assert_string_equal(p->set, "B15-3");
+        assert_string_equal(p->set, "B15-2");
         assert_int_equal(p->outputs, 10);
         rfhe_program_free(p);
         rfhe_graph_free(g);

@@ -52,6 +52,19 @@ says() {
   grep -q -e "$2" "$1" || complain "$1: no '$2'"
 }
 
+# on_fashion_mnist: the script needs the images, without which it is skipped; one thread, for networks too small for a team
+on_fashion_mnist() {
+  RFHE_THREADS=1
+  export RFHE_THREADS
+  "$rfhe" data check fashion-mnist >/dev/null 2>&1 || exit 77
+}
+
+# tiny_network WIDTH: trains relu.onnx, a narrow fashion-cnn, on 1,600 images
+tiny_network() {
+  works trained train fashion-cnn --width "$1" --data fashion-mnist --limit 1600 --batch 32 --epochs 2 --lr 0.05 \
+    --augment none --test-split none -q -o relu.onnx
+}
+
 # finish NAME: the counts, and the exit status of the script
 finish() {
   echo "$1: $checks checks, $failures failures"

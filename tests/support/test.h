@@ -14,6 +14,16 @@
 #include <string.h>
 
 #include "base/random.h"
+#include "rfhe/status.h"
+
+/* The call is RFHE_OK; otherwise the test fails with its sentence. In `call` the name err is a place for that. */
+#define MUST(call)                                                                                 \
+    do {                                                                                           \
+        rfhe_error err_ = {0};                                                                     \
+        rfhe_error *err = &err_;                                                                   \
+        const rfhe_status st_ = (call);                                                            \
+        if (st_ != RFHE_OK) { fail_msg("%s: %s (%s)", #call, rfhe_status_name(st_), err_.text); }  \
+    } while (0)
 
 /* Property tests repeat `n` times this factor, from RFHE_TEST_FACTOR in the environment (default 1). */
 size_t test_rounds(size_t n);
