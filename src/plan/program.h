@@ -25,7 +25,8 @@
  * there becomes X^N = -1. The refresh then has n/2 slots: less time, fewer keys, less memory.
  *
  * Public and private. Layouts, instructions, stencil shapes, forms, parameters are public (program.json, both sides).
- * Weights, biases, coefficients of PAFs, ranges and gains are the server's (weights.bin); the client's copy has none. */
+ * Weights, biases, coefficients of PAFs, ranges and gains are the server's (weights.bin); the client's copy has none, only
+ * the commitment to them. */
 #ifndef RFHE_PLAN_PROGRAM_H
 #define RFHE_PLAN_PROGRAM_H
 
@@ -111,6 +112,9 @@ typedef struct rfhe_tensor_use {
 typedef struct rfhe_program {
     char model[96];
     uint8_t id[32]; /* BLAKE2b over everything public: requests, keys and replies carry it */
+    /* BLAKE2b over the weights with a random key, the salt, which is the server's: makes the id that of one model without
+     * telling anything about its weights. */
+    uint8_t commitment[32], salt[32];
     rfhe_ckks_options ckks;
     rfhe_refresh_options refresh;
     char set[16]; /* name of the parameter set */
@@ -166,20 +170,22 @@ void rfhe_program_free(rfhe_program *p);
  * layouts hold together, and (where there are weights) that every linear piece reads zeros outside of its sources.
  * RFHE_E_FORMAT or RFHE_E_UNSUPPORTED with one sentence that names the object and the numbers. */
 RFHE_MUST_USE rfhe_status rfhe_program_check(const rfhe_program *p, rfhe_error *err);
-/* Sets the id: after everything else of the public part is as it will stay. */
+/* Commits to the weights under a fresh salt, if they are there, and sets the id: after everything else is as it will stay.
+ * Sealed twice, the same program has two ids. RFHE_E_IO without random numbers, RFHE_E_NOMEM. */
 RFHE_MUST_USE rfhe_status rfhe_program_seal(rfhe_program *p, rfhe_error *err);
 
 /* ---- files ---- */
 
-/* The public part as JSON text (schema rfhe.program/1). */
+/* The public part as JSON text (schema rfhe.program/2). */
 RFHE_MUST_USE rfhe_status rfhe_program_write_public(rfhe_text *out, const rfhe_program *p);
 /* Any bytes: RFHE_E_FORMAT with one sentence unless it is a program that rfhe_program_check accepts and whose id is that
  * of its content. */
 RFHE_MUST_USE rfhe_status rfhe_program_read_public(rfhe_program **out, const void *data, size_t size, rfhe_error *err);
-/* The server's numbers: versioned, hashed, bound to the id. *data is freed with rfhe_free. Planes of a kernel that are
+/* The server's numbers: versioned, hashed, bound to the id, opening the commitment. *data is freed with rfhe_free. Planes of a kernel that are
  * zero or one number take a byte or five. */
 RFHE_MUST_USE rfhe_status rfhe_program_write_weights(uint8_t **data, size_t *size, const rfhe_program *p, rfhe_error *err);
-/* Fills the weights of a public program, once. On failure *p is as it was. */
+/* Fills the weights of a public program, once: those and only those that it commits to. On failure *p is as it was, but
+ * for the salt. */
 RFHE_MUST_USE rfhe_status rfhe_program_read_weights(rfhe_program *p, const void *data, size_t size, rfhe_error *err);
 
 /* Makes FOLDER/client/program.json, FOLDER/server/program.json and FOLDER/server/weights.bin. */
