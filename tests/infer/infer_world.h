@@ -57,8 +57,9 @@ static inline uint32_t maker_tensor(maker *m, uint32_t channels, uint32_t height
 
     t->layout = (rfhe_layout){.channels = channels, .height = height, .width = width, .block = block, .row = row,
                               .column = column, .ciphertexts = (channels + block - 1) / block};
-    t->layout.both_halves = rfhe_layout_index(&t->layout, block - 1, height - 1, width - 1) >= WORLD_N / 2;
-    assert_true(rfhe_layout_index(&t->layout, block - 1, height - 1, width - 1) < WORLD_N);
+    const size_t n = (size_t)1 << rfhe_program_log2_used(m->p);
+    t->layout.both_halves = rfhe_layout_index(&t->layout, block - 1, height - 1, width - 1) >= n / 2;
+    assert_true(rfhe_layout_index(&t->layout, block - 1, height - 1, width - 1) < n);
     t->last_use = UINT32_MAX;
     (void)snprintf(t->name, sizeof t->name, "t%u", m->p->n_tensors);
     return m->p->n_tensors++;
@@ -216,6 +217,31 @@ static inline rfhe_program *program_of_halves(uint64_t seed)
     maker_linear(&m, RFHE_DO_LINEAR, t3, &(rfhe_term){t2, maker_stencil(&m, 20, 16, 5, 2, 2, 0.05, 0)}, 1);
     const uint32_t t4 = maker_activation(&m, t3, 1, false, false);
     maker_reply(&m, t4, 3 + (uint32_t)(seed % 2)); /* programs of neighbouring seeds have different public parts */
+    return maker_finish(&m);
+}
+
+/* Sparse: every fourth coefficient. Both halves with a mask and weights, then of several ciphertexts, then one half. */
+static inline rfhe_program *program_of_gaps(uint64_t seed)
+{
+    maker m = maker_new(seed + 200);
+    rfhe_program *p = m.p;
+
+    p->refresh.log2_slots = WORLD_LOG2_N - 3;
+    p->image_channels = 1;
+    p->image_height = p->image_width = 16;
+    p->phase_y = p->phase_x = 2;
+    const uint32_t t0 = maker_tensor(&m, 4, 8, 8, 4, 10, 1), t1 = maker_tensor(&m, 8, 8, 8, 4, 10, 1);
+    maker_linear(&m, RFHE_DO_LINEAR, t1, &(rfhe_term){t0, maker_stencil(&m, 8, 4, 3, 1, 1, 0.1, 0)}, 1);
+    assert_true(p->tensor[t1].layout.both_halves && p->tensor[t1].layout.ciphertexts == 2);
+    const uint32_t t2 = maker_activation(&m, t1, 2, true, true);
+    const uint32_t t3 = maker_tensor(&m, 10, 4, 4, 8, 10, 1);
+    maker_linear(&m, RFHE_DO_LINEAR, t3, &(rfhe_term){t2, maker_stencil(&m, 10, 8, 3, 2, 1, 0.1, 0.2)}, 1);
+    const uint32_t t4 = maker_activation(&m, t3, 1, false, false);
+    const uint32_t t5 = maker_tensor(&m, 6, 2, 2, 16, 10, 1);
+    maker_linear(&m, RFHE_DO_LINEAR, t5, &(rfhe_term){t4, maker_stencil(&m, 6, 10, 2, 2, 0, 0.2, 0)}, 1);
+    assert_false(p->tensor[t5].layout.both_halves);
+    const uint32_t t6 = maker_activation(&m, t5, 0, false, false);
+    maker_reply(&m, t6, 10);
     return maker_finish(&m);
 }
 
