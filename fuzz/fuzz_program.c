@@ -1,6 +1,6 @@
-/* Programs of encrypted inference, both files: program.json as it comes and as edits of a genuine one; weights.bin as
- * edits of genuine ones whose hash is then put right. Whatever the bytes: a status with a sentence, nothing left behind;
- * what is accepted is written back as it came. */
+/* Programs of encrypted inference, both files. The first byte says what the rest is: program.json, edits of a genuine
+ * one, edits of genuine weights, the inside of weights; hashes, size and commitment of weights are put right. Whatever the
+ * bytes: a status with a sentence, nothing left behind; what is accepted is written back as it came. */
 #include <sodium.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -91,16 +91,20 @@ static void try_public(const char *data, size_t size)
 
     must((st == RFHE_OK) == (p != NULL) && (st == RFHE_OK || (err.code == st && err.text[0] != '\0')));
     if (st == RFHE_OK) {
-        rfhe_text again = {0};
+        rfhe_text t = {0}, again = {0};
         rfhe_program *q = NULL;
-        must(rfhe_program_write_public(&again, p) == RFHE_OK &&
-             rfhe_program_read_public(&q, again.data, again.size, NULL) == RFHE_OK && memcmp(p->id, q->id, sizeof p->id) == 0);
+        must(rfhe_program_write_public(&t, p) == RFHE_OK && rfhe_program_read_public(&q, t.data, t.size, NULL) == RFHE_OK &&
+             rfhe_program_write_public(&again, q) == RFHE_OK && strcmp(t.data, again.data) == 0);
+        rfhe_text_clear(&t);
         rfhe_text_clear(&again);
         rfhe_program_free(q);
     }
     rfhe_program_free(p);
 }
 
+enum { HEADER = 88, HASH = 32, SALT_AT = 56 }; /* program.c */
+
+/* Weights of at least HEADER + HASH bytes, as somebody would send them who made the program, too. */
 static void try_weights(const rfhe_text *text, uint8_t *data, size_t size)
 {
     rfhe_program *p = NULL;
@@ -109,8 +113,11 @@ static void try_weights(const rfhe_text *text, uint8_t *data, size_t size)
     size_t n = 0;
 
     must(rfhe_program_read_public(&p, text->data, text->size, NULL) == RFHE_OK);
+    (void)crypto_generichash(p->commitment, HASH, data + HEADER, size - HEADER - HASH, data + SALT_AT, HASH);
+    (void)crypto_generichash(data + size - HASH, HASH, data, size - HASH, NULL, 0);
     const rfhe_status st = rfhe_program_read_weights(p, data, size, &err);
     must(st == RFHE_OK || (err.code == st && err.text[0] != '\0'));
+    must((st == RFHE_OK) == (p->linear[0].term[0].stencil.w != NULL));
     if (st == RFHE_OK) { must(rfhe_program_write_weights(&back, &n, p, NULL) == RFHE_OK); }
     rfhe_free(back);
     rfhe_program_free(p);
@@ -133,19 +140,30 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     uint8_t *weights = NULL, *copy = NULL;
     size_t n = 0;
 
-    if (sodium_init() < 0) { return 0; }
+    if (sodium_init() < 0 || size < 2) { return 0; }
     (void)the_program(&text, &weights, &n);
     const size_t before = rfhe_mem_get_stats().current;
-    try_public((const char *)data, size);
-    copy = edited(text.data, text.size, data, size);
-    if (copy != NULL) { try_public((const char *)copy, text.size); }
-    free(copy);
-    copy = edited(weights, n, data, size);
-    if (copy != NULL) {
-        /* Also cut short or made longer than it says, unless the length is put right too. */
-        if (size > 0 && (data[0] & 1) != 0) { rfhe_store_le64(copy + 16, n); }
-        (void)crypto_generichash(copy + n - 32, 32, copy, n - 32, NULL, 0);
-        try_weights(&text, copy, n);
+    const uint8_t what = data[0] % 4;
+    data++;
+    size--;
+    switch (what) {
+    case 0: try_public((const char *)data, size); break;
+    case 1:
+        copy = edited(text.data, text.size, data, size);
+        if (copy != NULL) { try_public((const char *)copy, text.size); }
+        break;
+    case 2:
+        copy = edited(weights, n, data, size);
+        if (copy != NULL) { try_weights(&text, copy, n); }
+        break;
+    default:
+        copy = malloc(HEADER + size + HASH);
+        if (copy == NULL) { break; }
+        memcpy(copy, weights, HEADER);
+        memcpy(copy + HEADER, data, size);
+        rfhe_store_le64(copy + 16, HEADER + size + HASH);
+        try_weights(&text, copy, HEADER + size + HASH);
+        break;
     }
     free(copy);
     must(rfhe_mem_get_stats().current == before);

@@ -429,19 +429,20 @@ RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_convolve(rfhe_ct *const *out, size_t 
 
 /* ---- Packing of coefficients --------------------------------------------------------------------------------- */
 
-/* Merges `count` = 2^b ciphertexts, of whose coefficients only those at multiples of `count` matter, into ct[0]:
- * coefficient count*i + o of the result is coefficient count*i of ct[o], everything else cancels. count - 1 key
- * switches with b keys. The numbers are kept (the factor `count` goes into the scale). All inputs: one level, one
+/* Merges `count` = 2^b ciphertexts, of whose coefficients only those at multiples of count*gap matter, into ct[0]:
+ * coefficient gap*(count*i + o) of the result is coefficient gap*count*i of ct[o], everything else at multiples of gap
+ * cancels. gap is 1 for all coefficients, a power of two for sparse packings, whose numbers lie at its multiples; what
+ * is between those stays there, noise and no more if the inputs are polynomials in X^gap. count - 1 key switches with b keys. The numbers are kept (the factor `count` goes into the scale). All inputs: one level, one
  * scale, two parts; ct[1..] are overwritten. Source: [CDKS21]; [KG23].
  * Entries other than ct[0] may be NULL: zeros. A merge needs its key switch unless both of its operands are absent, and
  * the tree merges o and o + count/2 first, then distances count/4 .. 1: absent entries save most where they are
  * neighbours in bit-reversed order (10 channels in a block of 16 take 15 key switches as 0 .. 9, and 11 at the places
  * o = reversal of 0 .. 9). Merges are spread over the team; the same bits for any number of threads. */
-RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_pack(rfhe_ct *const *ct, size_t count, rfhe_evaluator *ev,
-                                                rfhe_error *err);
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_pack(rfhe_ct *const *ct, size_t count, size_t gap,
+                                                rfhe_evaluator *ev, rfhe_error *err);
 /* The keys of a packing of `count` at `level`. */
-RFHE_API RFHE_MUST_USE rfhe_status rfhe_pack_keys(const rfhe_ckks *c, size_t count, uint32_t level,
-                                                  rfhe_key_list *list, rfhe_error *err);
+RFHE_API RFHE_MUST_USE rfhe_status rfhe_pack_keys(const rfhe_ckks *c, size_t count, size_t gap,
+                                                  uint32_t level, rfhe_key_list *list, rfhe_error *err);
 
 /* Merges the constant coefficients of `count` ciphertexts (any number, 1 .. N) into ct[0]: with count2 = count rounded up
  * to a power of two, coefficient k * (N / count2) of the result is coefficient 0 of ct[k]; every other coefficient
@@ -542,8 +543,7 @@ RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_to_coeffs_by(rfhe_ct *out, const rfhe
                                                         rfhe_error *err);
 /* out = coefficients of sum_i map[i](a[i]), count >= 1: one first factor per operand, the other factors once. For the
  * two halves of the coefficients (rfhe_refresh_to_slots), with real slots each:
- *   one set of numbers w for both halves   join real + i imag (rfhe_ct_mul_monomial N/2, rfhe_ct_add), then
- *                                          rfhe_ct_to_coeffs_by with re = w: no more time than one half
+ *   one set of numbers w for both halves   rfhe_ct_to_coeffs_halves with a map of re = w: no more time than one half
  *   different numbers u and v              this, with maps (re = u) and (im = v)
  * All maps from one refresh (RFHE_E_ARG). */
 RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_to_coeffs_sum(rfhe_ct *out, const rfhe_ct *const *a,
@@ -556,9 +556,11 @@ RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_to_coeffs_sum(rfhe_ct *out, const rfh
 RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_raise_halves(rfhe_ct *low, rfhe_ct *high, const rfhe_ct *a,
                                                         const rfhe_refresh *r, rfhe_evaluator *ev, rfhe_error *err);
 /* The way back: real slots of `low` to the lower half of the coefficients, those of `high` to the upper half, at the cost
- * of one rfhe_ct_to_coeffs. Both at the same scale. out may be low or high. */
+ * of one rfhe_ct_to_coeffs. Both at the same scale. out may be low or high. `map`: one set of real numbers for both halves
+ * (re = w, made from `r`); NULL: none. */
 RFHE_API RFHE_MUST_USE rfhe_status rfhe_ct_to_coeffs_halves(rfhe_ct *out, const rfhe_ct *low, const rfhe_ct *high,
-                                                            const rfhe_refresh *r, rfhe_evaluator *ev, rfhe_error *err);
+                                                            const rfhe_refresh *r, const rfhe_to_coeffs *map,
+                                                            rfhe_evaluator *ev, rfhe_error *err);
 /* Parameters made for one another, by name: "B15-3", "B15-5" ... */
 typedef struct rfhe_refresh_set {
     const char *name, *summary;

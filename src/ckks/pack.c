@@ -1,6 +1,9 @@
 /* The packing tree: many ciphertexts whose coefficients matter only at multiples of B become one whose coefficients all
  * matter.
  *
+ * Sparse packings do the same in the sub-ring of polynomials in Y = X^gap: the tree ends at m = gap. An automorphism's
+ * element is odd, so it keeps the power of two in an exponent: what lies between the multiples of gap (noise) stays there.
+ *
  * One merge. Let `even` and `odd` matter at multiples of 2m. With g = 1 + N/m the automorphism X -> X^g maps X^(m j) to
  * (-1)^j X^(m j) and multiples of m to multiples of m only. So in
  *   (even + X^m odd) + aut_g(even - X^m odd)
@@ -20,10 +23,11 @@
 #include "base/mem.h"
 #include "ckks/internal.h"
 
-static rfhe_status check_count(const rfhe_ckks *c, size_t count, rfhe_error *err)
+static rfhe_status check_count(const rfhe_ckks *c, size_t count, size_t gap, rfhe_error *err)
 {
-    if (count < 1 || count > c->n || (count & (count - 1)) != 0) {
-        return rfhe_fail(err, RFHE_E_ARG, "packing %zu ciphertexts: must be a power of two of at most %zu", count, c->n);
+    if (gap < 1 || gap > c->n || (gap & (gap - 1)) != 0 || count < 1 || count > c->n / gap || (count & (count - 1)) != 0) {
+        return rfhe_fail(err, RFHE_E_ARG, "packing %zu ciphertexts %zu coefficients apart: both must be powers of two, together "
+                         "at most %zu", count, gap, c->n);
     }
     return RFHE_OK;
 }
@@ -33,11 +37,11 @@ static uint32_t element(const rfhe_ckks *c, size_t m)
     return (uint32_t)(1 + c->n / m);
 }
 
-rfhe_status rfhe_pack_keys(const rfhe_ckks *c, size_t count, uint32_t level, rfhe_key_list *list, rfhe_error *err)
+rfhe_status rfhe_pack_keys(const rfhe_ckks *c, size_t count, size_t gap, uint32_t level, rfhe_key_list *list, rfhe_error *err)
 {
-    rfhe_status st = check_count(c, count, err);
+    rfhe_status st = check_count(c, count, gap, err);
 
-    for (size_t m = count / 2; st == RFHE_OK && m >= 1; m /= 2) {
+    for (size_t m = gap * count / 2; st == RFHE_OK && m >= gap; m /= 2) {
         st = rfhe_key_list_add(list, element(c, m), level, 0, err);
     }
     return st;
@@ -112,7 +116,7 @@ static void merge_header(const rfhe_ckks *c, const rfhe_key *key, rfhe_ct *to, c
 }
 
 /* The tree on at[0 .. count - 1], NULL where absent; the result is at[0] (at least one is present). */
-static rfhe_status run_tree(rfhe_ct **at, size_t count, uint32_t level, rfhe_evaluator *ev, rfhe_error *err)
+static rfhe_status run_tree(rfhe_ct **at, size_t count, size_t gap, uint32_t level, rfhe_evaluator *ev, rfhe_error *err)
 {
     const rfhe_ckks *c = ev->c;
     const size_t n = c->n, part = (size_t)c->n_q * n;
@@ -124,7 +128,7 @@ static rfhe_status run_tree(rfhe_ct **at, size_t count, uint32_t level, rfhe_eva
     uint32_t digits = 0, special = 0;
 
     for (size_t m = count / 2; m >= 1; m /= 2) {
-        RFHE_TRY(rfhe_key_need(&key, ev, element(c, m), level, 0, err));
+        RFHE_TRY(rfhe_key_need(&key, ev, element(c, gap * m), level, 0, err));
         special = key->special > special ? key->special : special;
         const uint32_t b = rfhe_gadget_digits(&c->gadget[key->special - 1], level);
         digits = b > digits ? b : digits;
@@ -141,8 +145,8 @@ static rfhe_status run_tree(rfhe_ct **at, size_t count, uint32_t level, rfhe_eva
         for (size_t i = 0; i < m; i++) {
             if (at[i] != NULL || at[i + m] != NULL) { pair[pairs++] = (uint32_t)i; }
         }
-        rfhe_poly_set_monomial(c->ring, &monomial, (uint32_t)m);
-        key = rfhe_key_find(ev->keys, element(c, m), level, 0);
+        rfhe_poly_set_monomial(c->ring, &monomial, (uint32_t)(gap * m));
+        key = rfhe_key_find(ev->keys, element(c, gap * m), level, 0);
         /* Whole rounds of the team by merges, what remains by limbs. */
         const uint32_t alone = ev->threads > 1 ? pairs - pairs % ev->threads : 0;
 #pragma omp parallel for schedule(dynamic) num_threads(ev->threads) if (alone > 0)
@@ -188,12 +192,12 @@ done:
     return st;
 }
 
-rfhe_status rfhe_ct_pack(rfhe_ct *const *ct, size_t count, rfhe_evaluator *ev, rfhe_error *err)
+rfhe_status rfhe_ct_pack(rfhe_ct *const *ct, size_t count, size_t gap, rfhe_evaluator *ev, rfhe_error *err)
 {
     rfhe_status st = RFHE_OK;
     rfhe_ct **at = NULL;
 
-    RFHE_TRY(check_count(ev->c, count, err));
+    RFHE_TRY(check_count(ev->c, count, gap, err));
     RFHE_TRY(check_operands(ct, count, ev, err));
     at = rfhe_alloc(count, sizeof *at);
     if (at == NULL) {
@@ -201,7 +205,7 @@ rfhe_status rfhe_ct_pack(rfhe_ct *const *ct, size_t count, rfhe_evaluator *ev, r
         goto done;
     }
     memcpy(at, ct, count * sizeof *at);
-    RFHE_TRY(run_tree(at, count, ct[0]->level, ev, err));
+    RFHE_TRY(run_tree(at, count, gap, ct[0]->level, ev, err));
 
 done:
     rfhe_free(at);
@@ -210,7 +214,7 @@ done:
 
 rfhe_status rfhe_pack_scalars_keys(const rfhe_ckks *c, uint32_t level, rfhe_key_list *list, rfhe_error *err)
 {
-    return rfhe_pack_keys(c, c->n, level, list, err);
+    return rfhe_pack_keys(c, c->n, 1, level, list, err);
 }
 
 rfhe_status rfhe_ct_pack_scalars(rfhe_ct *const *ct, size_t count, double bound, rfhe_evaluator *ev, rfhe_error *err)
@@ -267,7 +271,7 @@ rfhe_status rfhe_ct_pack_scalars(rfhe_ct *const *ct, size_t count, double bound,
             if (ct[i] != NULL) { ct[i]->scale = ldexp(ct[i]->scale, -(int)divided); }
         }
     }
-    RFHE_TRY(run_tree(at, n, level, ev, err));
+    RFHE_TRY(run_tree(at, n, 1, level, ev, err));
     rfhe_ct_set_bound(ct[0], bound * sqrt((double)count)); /* root mean square of the slots */
 
 done:

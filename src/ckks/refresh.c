@@ -384,25 +384,6 @@ const rfhe_ckks *rfhe_refresh_params(const rfhe_refresh *r)
     return r->c;
 }
 
-rfhe_status rfhe_ct_to_coeffs_halves(rfhe_ct *out, const rfhe_ct *low, const rfhe_ct *high, const rfhe_refresh *r,
-                                     rfhe_evaluator *ev, rfhe_error *err)
-{
-    rfhe_status st = RFHE_OK;
-
-    RFHE_TRY(check_refresh(r, ev, err));
-    RFHE_TRY(rfhe_evaluator_spare(ev, 0, r->opt.to_coeffs_level, err));
-    rfhe_ct *const both = ev->spare[0];
-    RFHE_TRY(rfhe_check_ct(ev, high, "the upper half", err));
-    const uint32_t level = high->level < r->opt.to_coeffs_level ? high->level : r->opt.to_coeffs_level;
-    RFHE_TRY(rfhe_ct_drop(both, high, level, ev, err));
-    RFHE_TRY(rfhe_ct_mul_monomial(both, both, (uint32_t)(r->c->n / 2), ev, err)); /* times i */
-    RFHE_TRY(rfhe_ct_add(both, both, low, ev, err));
-    RFHE_TRY(rfhe_ct_to_coeffs(out, both, r, ev, err));
-
-done:
-    return st;
-}
-
 /* From the dense secret to the sparse one, at level 0. */
 static rfhe_status encapsulate(rfhe_evaluator *ev, rfhe_ct *ct, double *variance, rfhe_error *err)
 {

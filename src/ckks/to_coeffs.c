@@ -108,3 +108,30 @@ rfhe_status rfhe_ct_to_coeffs_by(rfhe_ct *out, const rfhe_ct *a, const rfhe_to_c
 {
     return rfhe_ct_to_coeffs_sum(out, &a, &map, 1, ev, err);
 }
+
+rfhe_status rfhe_ct_to_coeffs_halves(rfhe_ct *out, const rfhe_ct *low, const rfhe_ct *high, const rfhe_refresh *r,
+                                     const rfhe_to_coeffs *map, rfhe_evaluator *ev, rfhe_error *err)
+{
+    const rfhe_refresh_info info = rfhe_refresh_get_info(r);
+    rfhe_status st = RFHE_OK;
+
+    if (!rfhe_ckks_same(rfhe_refresh_params(r), ev->c) || (map != NULL && map->r != r)) {
+        return rfhe_fail(err, RFHE_E_ARG, "the way to coefficients belongs to other parameters than the evaluator or to another "
+                         "refresh");
+    }
+    RFHE_TRY(rfhe_evaluator_spare(ev, 0, info.to_coeffs_level, err));
+    rfhe_ct *const both = ev->spare[0];
+    RFHE_TRY(rfhe_check_ct(ev, high, "the upper half", err));
+    const uint32_t level = high->level < info.to_coeffs_level ? high->level : info.to_coeffs_level;
+    RFHE_TRY(rfhe_ct_drop(both, high, level, ev, err));
+    RFHE_TRY(rfhe_ct_mul_monomial(both, both, (uint32_t)(ev->c->n / 2), ev, err)); /* times i */
+    RFHE_TRY(rfhe_ct_add(both, both, low, ev, err));
+    if (map != NULL) {
+        RFHE_TRY(rfhe_ct_to_coeffs_by(out, both, map, ev, err));
+    } else {
+        RFHE_TRY(rfhe_ct_to_coeffs(out, both, r, ev, err));
+    }
+
+done:
+    return st;
+}

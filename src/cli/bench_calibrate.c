@@ -98,7 +98,7 @@ static rfhe_status prepare(job *j, const char *set, bool is_lean, rfhe_error *er
     RFHE_TRY(rfhe_refresh_new(&j->r, j->c, &j->p->refresh, err));
     j->info = rfhe_refresh_get_info(j->r);
     RFHE_TRY(rfhe_refresh_keys(j->r, &list, err));
-    RFHE_TRY(rfhe_pack_keys(j->c, CHANNELS, j->p->level_linear, &list, err));
+    RFHE_TRY(rfhe_pack_keys(j->c, CHANNELS, 1, j->p->level_linear, &list, err));
     RFHE_TRY(add_relinearisation(&list, j, j->info.raise_level - j->info.to_coeffs_level, err));
     RFHE_TRY(rfhe_eval_keys_new(&j->keys, j->sk, list.items, list.count, err));
     RFHE_TRY(rfhe_evaluator_new(&j->ev, j->c, j->keys, err));
@@ -180,7 +180,7 @@ static rfhe_status one_run(job *j, unsigned run, rfhe_error *err)
     TIME(rfhe_ct_to_coeffs_sum(j->work, both, masks, 2, j->ev, err));
     TIME(rfhe_ct_convolve(j->product, CHANNELS, in, 1, kernel, &two_n, TAPS * CHANNELS,
                           rfhe_plain_scale(j->bottom, 0) / CHANNELS, j->ev, err));
-    TIME(rfhe_ct_pack(j->product, CHANNELS, j->ev, err));
+    TIME(rfhe_ct_pack(j->product, CHANNELS, 1, j->ev, err));
     TIME(rfhe_ct_rescale(j->work, j->product[0], j->ev, err));
 #undef TIME
 

@@ -64,7 +64,7 @@ static rfhe_status op_pack(void *user)
     job *j = user;
     const rfhe_status st = reset(j, j->n_out);
 
-    return st != RFHE_OK ? st : rfhe_ct_pack(j->some, j->n_out, j->ev, NULL);
+    return st != RFHE_OK ? st : rfhe_ct_pack(j->some, j->n_out, 1, j->ev, NULL);
 }
 
 static rfhe_status op_scalars(void *user)

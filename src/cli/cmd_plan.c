@@ -57,6 +57,13 @@ static void print_bill(rfhe_text *out, const rfhe_program *p, const rfhe_plan_op
 
     rfhe_text_printf(out, "\nset         %s: ring 2^%" PRIu32 ", %" PRIu32 " primes, log2(QP) %.0f, %" PRIu32 "-bit security%s\n", p->set,
                      p->ckks.log2_n, p->ckks.chain_length, b->log2_qp, b->security_bits, p->refresh.lean ? ", fewer keys" : "");
+    if (rfhe_program_log2_gap(p) > 0) {
+        rfhe_text_printf(out, "packing     one coefficient of %u in use", 1U << rfhe_program_log2_gap(p));
+    } else {
+        rfhe_text_printf(out, "packing     all coefficients in use");
+    }
+    rfhe_text_printf(out, ", %s refreshed: 2^%" PRIu32 " slots%s\n", p->refresh.complex_slots ? "both halves" : "one half",
+                     rfhe_program_log2_used(p) - 1, p->refresh.complex_slots ? " each" : "");
     rfhe_text_printf(out, "time        %.1f s per image on %u threads (%s)\n", b->seconds, opt->threads,
                      calibrated ? "calibrated on this machine" : "built-in times; `rfhe bench calibrate` measures this machine");
     rfhe_text_printf(out, "work        %" PRIu32 " refreshes, %" PRIu64 " key switches\n", b->refreshes, b->key_switches);
@@ -117,6 +124,9 @@ static void write_json(rfhe_cli *cli, const rfhe_program *p, const rfhe_plan_opt
     rfhe_json_number(&j, "reply_kib", b->reply_bytes / 0x1p10);
     rfhe_json_number(&j, "precision_bits", b->precision_bits);
     rfhe_json_bool(&j, "lean", p->refresh.lean);
+    rfhe_json_integer(&j, "gap", INT64_C(1) << rfhe_program_log2_gap(p));
+    rfhe_json_integer(&j, "slots", INT64_C(1) << (rfhe_program_log2_used(p) - 1));
+    rfhe_json_bool(&j, "both_halves", p->refresh.complex_slots);
     rfhe_json_number(&j, "seconds", seconds);
     if (seen != NULL) {
         rfhe_json_object(&j, "ranges");
@@ -172,7 +182,7 @@ static rfhe_status draw(const char *path, const rfhe_program *p, const char *lay
     }
     if (n == NULL) { return rfhe_fail(err, RFHE_E_ARG, "there is no activation '%s' to draw", layer != NULL ? layer : ""); }
     const rfhe_layout *l = &p->tensor[n->out].layout;
-    const size_t places = ((size_t)1 << p->ckks.log2_n) / l->block, wide = l->height > 1 ? l->row : l->width * l->column;
+    const size_t places = ((size_t)1 << rfhe_program_log2_used(p)) / l->block, wide = l->height > 1 ? l->row : l->width * l->column;
     const size_t lines = (places + wide - 1) / wide;
     const double cell = wide > 128 ? 4 : wide > 48 ? 8 : 14, left = 20, top = 60;
     const double width = left * 2 + (double)wide * cell + 320, height = top + (double)lines * cell + 150;
@@ -189,8 +199,12 @@ static rfhe_status draw(const char *path, const rfhe_program *p, const char *lay
         rfhe_text_add_bytes(&t, c, 1);
     }
     rfhe_text_printf(&t, "</text>\n<text x='%.0f' y='44'>%" PRIu32 " channels of %" PRIu32 " x %" PRIu32 " in %" PRIu32
-                     " ciphertext%s of 2^%" PRIu32 " coefficients</text>\n", left, l->channels, l->height, l->width, l->ciphertexts,
-                     l->ciphertexts == 1 ? "" : "s", p->ckks.log2_n);
+                     " ciphertext%s of 2^%" PRIu32 " coefficients", left, l->channels, l->height, l->width, l->ciphertexts,
+                     l->ciphertexts == 1 ? "" : "s", rfhe_program_log2_used(p));
+    if (rfhe_program_log2_gap(p) > 0) {
+        rfhe_text_printf(&t, " (one of %u in a ring of 2^%" PRIu32 ")", 1U << rfhe_program_log2_gap(p), p->ckks.log2_n);
+    }
+    rfhe_text_printf(&t, "</text>\n");
     for (size_t k = 0; k < places; k++) {
         const double x = left + (double)(k % wide) * cell, y = top + (double)(k / wide) * cell;
         const int hue = (int)(rows[k] * 67U % 360);
@@ -298,7 +312,8 @@ const rfhe_command rfhe_cmd_plan = {
         "The table names for each step the tensor that it makes (channels x rows x columns, after cutting large images "
         "into phases), its place in the ciphertext (channels side by side: step of a row, step of a column), the number "
         "of ciphertexts (x2: both halves of the coefficients are refreshed), plaintext products, key switches, levels "
-        "and seconds. PROGRAM is a folder: client/ and server/ go to the two sides.",
+        "and seconds. A small network is packed sparsely, in one coefficient of 2, 4, ..., which makes a refresh faster "
+        "and its keys fewer. PROGRAM is a folder: client/ and server/ go to the two sides.",
     .example = "rfhe plan resnet20-even8.onnx -o resnet20.program --memory 8GiB",
     .options = options,
     .min_args = 1,

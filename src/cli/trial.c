@@ -188,7 +188,7 @@ static rfhe_status look(void *user, uint32_t i, uint32_t c, const rfhe_ct *ct, r
     rfhe_status st = rfhe_decrypt(&pt, ct, rfhe_client_secret(w->t->client), err);
 
     if (st == RFHE_OK) { st = rfhe_decode_coeffs(w->coefficient, w->n, pt, err); }
-    if (st == RFHE_OK && !reply) { rfhe_layout_gather(w->got, l, c, w->coefficient); }
+    if (st == RFHE_OK && !reply) { rfhe_layout_gather(w->got, l, rfhe_program_log2_gap(w->t->p), c, w->coefficient); }
     for (size_t k = from; st == RFHE_OK && k < all && (reply || k < from + one * l->block); k++) {
         const double value = reply ? w->coefficient[rfhe_reply_index(w->t->p, w->n, (uint32_t)k)] : (double)w->got[k];
         const double e = fabs(value - (double)w->tensor[in->out][k]);

@@ -24,24 +24,24 @@ struct rfhe_client {
 
 enum { PATH = 4096 };
 
-void rfhe_layout_scatter(double *coefficient, size_t n, const rfhe_layout *l, uint32_t t, const float *tensor)
+void rfhe_layout_scatter(double *coefficient, size_t n, const rfhe_layout *l, uint32_t log2_gap, uint32_t t, const float *tensor)
 {
     memset(coefficient, 0, n * sizeof *coefficient);
     for (uint32_t c = t * l->block; c < l->channels && c < (t + 1) * l->block; c++) {
         for (uint32_t y = 0; y < l->height; y++) {
             for (uint32_t x = 0; x < l->width; x++) {
-                coefficient[rfhe_layout_index(l, c, y, x)] = (double)tensor[((size_t)c * l->height + y) * l->width + x];
+                coefficient[rfhe_layout_index(l, c, y, x) << log2_gap] = (double)tensor[((size_t)c * l->height + y) * l->width + x];
             }
         }
     }
 }
 
-void rfhe_layout_gather(float *tensor, const rfhe_layout *l, uint32_t t, const double *coefficient)
+void rfhe_layout_gather(float *tensor, const rfhe_layout *l, uint32_t log2_gap, uint32_t t, const double *coefficient)
 {
     for (uint32_t c = t * l->block; c < l->channels && c < (t + 1) * l->block; c++) {
         for (uint32_t y = 0; y < l->height; y++) {
             for (uint32_t x = 0; x < l->width; x++) {
-                tensor[((size_t)c * l->height + y) * l->width + x] = (float)coefficient[rfhe_layout_index(l, c, y, x)];
+                tensor[((size_t)c * l->height + y) * l->width + x] = (float)coefficient[rfhe_layout_index(l, c, y, x) << log2_gap];
             }
         }
     }
@@ -215,7 +215,7 @@ static rfhe_status encrypt(rfhe_message *m, rfhe_client *k, rfhe_error *err)
     memcpy(m->keys, k->keys, RFHE_ID_BYTES);
     memcpy(m->tag, tag.bytes, RFHE_TAG_BYTES);
     for (uint32_t t = 0; t < l->ciphertexts; t++) {
-        rfhe_layout_scatter(k->coefficient, k->n, l, t, k->tensor);
+        rfhe_layout_scatter(k->coefficient, k->n, l, rfhe_program_log2_gap(k->p), t, k->tensor);
         RFHE_TRY(rfhe_encode_coeffs(&pt, k->c, k->coefficient, k->n, k->p->level_linear, rfhe_ckks_scale(k->c, 0), err));
         RFHE_TRY(rfhe_ct_new(&m->ct[t], k->c, k->p->level_linear, err));
         RFHE_TRY(rfhe_encrypt_secret(m->ct[t], pt, k->sk, err));

@@ -50,10 +50,10 @@ RFHE_MUST_USE rfhe_status rfhe_client_request(uint8_t **data, size_t *size, rfhe
 RFHE_MUST_USE rfhe_status rfhe_client_decrypt(float *logits, rfhe_client *k, const rfhe_message *m, rfhe_error *err);
 RFHE_MUST_USE rfhe_status rfhe_client_reply(float *logits, rfhe_client *k, const void *data, size_t size, rfhe_error *err);
 
-/* A tensor [channels][height][width] to the N coefficients of ciphertext `t` of its layout, and back (only what lies in
- * that ciphertext is written). */
-void rfhe_layout_scatter(double *coefficient, size_t n, const rfhe_layout *l, uint32_t t, const float *tensor);
-void rfhe_layout_gather(float *tensor, const rfhe_layout *l, uint32_t t, const double *coefficient);
+/* A tensor [channels][height][width] to the N coefficients of ciphertext `t` of its layout in a program of this gap, and
+ * back (only what lies in that ciphertext is written). */
+void rfhe_layout_scatter(double *coefficient, size_t n, const rfhe_layout *l, uint32_t log2_gap, uint32_t t, const float *tensor);
+void rfhe_layout_gather(float *tensor, const rfhe_layout *l, uint32_t log2_gap, uint32_t t, const double *coefficient);
 
 /* The coefficient of output i in the reply: they lie as far apart as they can (rfhe_ct_pack_scalars). */
 static inline size_t rfhe_reply_index(const rfhe_program *p, size_t n, uint32_t i)

@@ -61,11 +61,11 @@ struct rfhe_server {
     rfhe_refresh_info info;
     rfhe_evaluator *ev;
     size_t n, bound_bytes, mask_bytes, used_bound, used_mask;
-    uint32_t log2_n;
+    uint32_t log2_n, log2_gap;
     stage *stage;          /* per instruction */
     mask *masks;
     uint32_t n_masks;
-    rfhe_ct *raised, *real, *imag; /* of ACTIVATE */
+    rfhe_ct *low, *high;   /* halves, of ACTIVATE */
     double *scratch;               /* N numbers */
 };
 
@@ -121,7 +121,7 @@ static rfhe_status check_program(const rfhe_server *s, rfhe_error *err)
             (!is_linear(in) && in->in >= p->n_tensors)) {
             return broken(in, "speaks of something that is not there", err);
         }
-        if (!layout_is_sound(&p->tensor[in->out].layout, s->n)) { return broken(in, "has a layout that does not fit", err); }
+        if (!layout_is_sound(&p->tensor[in->out].layout, s->n >> s->log2_gap)) { return broken(in, "has a layout that does not fit", err); }
         if (is_linear(in)) {
             const rfhe_linear *l = &p->linear[in->which];
             for (uint32_t k = 0; k < l->n_terms; k++) { RFHE_TRY(check_term(p, in, &l->term[k], err)); }
@@ -133,7 +133,7 @@ static rfhe_status check_program(const rfhe_server *s, rfhe_error *err)
             }
         }
     }
-    if (!layout_is_sound(&p->tensor[0].layout, s->n)) {
+    if (!layout_is_sound(&p->tensor[0].layout, s->n >> s->log2_gap)) {
         st = rfhe_fail(err, RFHE_E_ARG, "the program cannot be run: its input has a layout that does not fit");
     }
 
@@ -143,12 +143,10 @@ done:
 
 /* ---- preparing ---- */
 
-/* The slot that coefficient k of half h is; `gap` apart. */
-static size_t slot_of(const rfhe_server *s, size_t k, size_t gap)
+/* The slot that index k of a half is, and the other way round. */
+static size_t slot_of(const rfhe_server *s, size_t k)
 {
-    const uint32_t log2_slots = s->log2_n - 1 - (uint32_t)__builtin_ctzll(gap);
-
-    return rfhe_slot_coefficient(s->log2_n, log2_slots, (uint32_t)(k / gap)) / gap;
+    return rfhe_slot_coefficient(s->log2_n, s->log2_n - 1 - s->log2_gap, (uint32_t)k) >> s->log2_gap;
 }
 
 /* weight[half][slot] of ciphertext t; returns how many halves have any. */
@@ -156,7 +154,7 @@ static uint32_t fill_weights(const rfhe_server *s, const rfhe_instruction *in, u
 {
     const rfhe_layout *l = &s->p->tensor[in->out].layout;
     const rfhe_activation *a = &s->p->activation[in->which];
-    const size_t half = s->n / 2, slots = s->info.slots, gap = half / slots;
+    const size_t slots = s->info.slots;
     /* The scale at which the polynomial ends, against the one at which the way to coefficients starts. */
     const uint32_t end = s->info.raise_level - a->mask_level - a->depth;
     const double gain = rfhe_ckks_scale(s->c, s->info.to_coeffs_level) / rfhe_ckks_scale(s->c, end);
@@ -166,10 +164,10 @@ static uint32_t fill_weights(const rfhe_server *s, const rfhe_instruction *in, u
     for (uint32_t c = t * l->block; c < l->channels && c < (t + 1) * l->block; c++) {
         for (uint32_t y = 0; y < l->height; y++) {
             for (uint32_t x = 0; x < l->width; x++) {
-                const size_t index = rfhe_layout_index(l, c, y, x), h = index / half;
+                const size_t index = rfhe_layout_index(l, c, y, x), h = index / slots;
                 const size_t at = ((size_t)c * l->height + y) * l->width + x;
                 used[h] = true;
-                weight[h * slots + slot_of(s, index % half, gap)] =
+                weight[h * slots + slot_of(s, index % slots)] =
                     gain * (a->weight != NULL ? (double)a->weight[at] : 1.0);
             }
         }
@@ -222,7 +220,7 @@ static rfhe_status bind(rfhe_poly_vectors **out, const rfhe_server *s, uint32_t 
     const rfhe_instruction *in = &s->p->instruction[i];
     const rfhe_activation *a = &s->p->activation[in->which];
     const rfhe_layout *l = &s->p->tensor[in->in].layout;
-    const size_t slots = s->info.slots, gap = s->n / 2 / slots;
+    const size_t slots = s->info.slots;
     const uint32_t level = s->info.raise_level - a->mask_level;
     rfhe_status st = RFHE_OK;
     const double **value = rfhe_calloc(a->n_steps, sizeof *value);
@@ -236,9 +234,8 @@ static rfhe_status bind(rfhe_poly_vectors **out, const rfhe_server *s, uint32_t 
         st = rfhe_fail(err, RFHE_E_NOMEM, "no memory to bind '%s'", in->name);
         goto done;
     }
-    for (size_t j = 0; j < slots; j++) { /* N/2 is a multiple of the block: both halves have the channels in one order */
-        const uint32_t k = rfhe_slot_coefficient(s->log2_n, s->log2_n - 1 - (uint32_t)__builtin_ctzll(gap), (uint32_t)j);
-        const uint32_t c = t * l->block + k % l->block;
+    for (size_t j = 0; j < slots; j++) { /* slots are a multiple of the block: both halves have the channels in one order */
+        const uint32_t c = t * l->block + (uint32_t)slot_of(s, j) % l->block;
         channel[j] = c < l->channels ? c : l->channels - 1;
     }
     flagged = 0;
@@ -325,7 +322,7 @@ static rfhe_status prepare_bias(rfhe_server *s, uint32_t i, rfhe_error *err)
     s->stage[i].bias = rfhe_calloc(l->ciphertexts, sizeof *s->stage[i].bias);
     if (s->stage[i].bias == NULL) { return rfhe_fail(err, RFHE_E_NOMEM, "no memory for a server"); }
     for (uint32_t t = 0; t < l->ciphertexts; t++) {
-        rfhe_layout_scatter(s->scratch, s->n, l, t, linear->bias);
+        rfhe_layout_scatter(s->scratch, s->n, l, s->log2_gap, t, linear->bias);
         RFHE_TRY(rfhe_encode_coeffs(&s->stage[i].bias[t], s->c, s->scratch, s->n, 0, 0, err));
     }
 
@@ -371,6 +368,7 @@ rfhe_status rfhe_server_new(rfhe_server **out, const rfhe_program *p, const rfhe
     s->keys = keys;
     s->log2_n = info.log2_n;
     s->n = (size_t)1 << info.log2_n;
+    s->log2_gap = rfhe_program_log2_gap(p);
     s->bound_bytes = opt != NULL && opt->bound_bytes != 0 ? opt->bound_bytes : default_bound_bytes;
     s->mask_bytes = opt != NULL && opt->mask_bytes != 0 ? opt->mask_bytes : default_mask_bytes;
     s->stage = rfhe_calloc(p->n_instructions, sizeof *s->stage);
@@ -383,9 +381,8 @@ rfhe_status rfhe_server_new(rfhe_server **out, const rfhe_program *p, const rfhe
     s->info = rfhe_refresh_get_info(s->r);
     RFHE_TRY(check_program(s, err));
     RFHE_TRY(rfhe_evaluator_new(&s->ev, c, keys, err));
-    RFHE_TRY(rfhe_ct_new(&s->raised, c, info.top_level, err));
-    RFHE_TRY(rfhe_ct_new(&s->real, c, info.top_level, err));
-    RFHE_TRY(rfhe_ct_new(&s->imag, c, info.top_level, err));
+    RFHE_TRY(rfhe_ct_new(&s->low, c, s->info.raise_level, err));
+    RFHE_TRY(rfhe_ct_new(&s->high, c, s->info.raise_level, err));
     RFHE_TRY(prepare(s, progress, err));
     *out = s;
     s = NULL;
@@ -451,9 +448,8 @@ void rfhe_server_free(rfhe_server *s)
     rfhe_free(s->masks);
     rfhe_free(s->stage);
     rfhe_free(s->scratch);
-    rfhe_ct_free(s->raised);
-    rfhe_ct_free(s->real);
-    rfhe_ct_free(s->imag);
+    rfhe_ct_free(s->low);
+    rfhe_ct_free(s->high);
     rfhe_evaluator_free(s->ev);
     rfhe_refresh_free(s->r);
     rfhe_eval_keys_free(s->owned);
@@ -473,8 +469,8 @@ const rfhe_eval_keys *rfhe_server_keys(const rfhe_server *s)
 
 size_t rfhe_server_bytes(const rfhe_server *s)
 {
-    return s->used_bound + s->used_mask + s->info.plain_bytes + rfhe_evaluator_bytes(s->ev) + rfhe_ct_bytes(s->raised) +
-           rfhe_ct_bytes(s->real) + rfhe_ct_bytes(s->imag);
+    return s->used_bound + s->used_mask + s->info.plain_bytes + rfhe_evaluator_bytes(s->ev) + rfhe_ct_bytes(s->low) +
+           rfhe_ct_bytes(s->high);
 }
 
 /* ---- running ---- */
@@ -516,7 +512,7 @@ static size_t each_weight(void *ctx, size_t o, size_t j, uint32_t *index, double
     const rfhe_layout *from = &k->r->s->p->tensor[t->tensor].layout;
     const uint32_t low = k->ciphertext[j] * from->block;
     const uint32_t high = low + from->block < s->in_channels ? low + from->block : s->in_channels;
-    const int64_t two_n = 2 * (int64_t)k->n;
+    const int64_t two_n = 2 * (int64_t)k->n, gap = INT64_C(1) << k->r->s->log2_gap;
     size_t n = 0;
 
     for (uint32_t c = low; c < high; c++) {
@@ -524,9 +520,9 @@ static size_t each_weight(void *ctx, size_t o, size_t j, uint32_t *index, double
         for (uint32_t i = 0; i < s->height; i++) {
             for (uint32_t x = 0; x < s->width; x++, w++) {
                 if (*w == 0) { continue; }
-                const int64_t at = (int64_t)from->block * ((int64_t)(s->offset_y + (int32_t)i) * from->row +
-                                                          (int64_t)(s->offset_x + (int32_t)x) * from->column) +
-                                   (int64_t)(c - low);
+                const int64_t at = ((int64_t)from->block * ((int64_t)(s->offset_y + (int32_t)i) * from->row +
+                                                           (int64_t)(s->offset_x + (int32_t)x) * from->column) +
+                                    (int64_t)(c - low)) * gap;
                 index[n] = (uint32_t)((two_n - at % two_n) % two_n);
                 value[n++] = (double)*w;
             }
@@ -557,7 +553,7 @@ static rfhe_status pack_products(rfhe_ct *out, rfhe_ct **product, uint32_t count
     if (k->kind == RFHE_DO_REPLY) {
         RFHE_TRY(rfhe_ct_pack_scalars(product, count, reply_bound, s->ev, err));
     } else {
-        RFHE_TRY(rfhe_ct_pack(product, block, s->ev, err));
+        RFHE_TRY(rfhe_ct_pack(product, block, (size_t)1 << s->log2_gap, s->ev, err));
     }
     RFHE_TRY(rfhe_ct_rescale(out, product[0], s->ev, err));
     RFHE_TRY(rfhe_ct_drop(out, out, 0, s->ev, err));
@@ -689,7 +685,7 @@ static rfhe_status use_mask(rfhe_to_coeffs **out, bool *is_mine, const rfhe_serv
     return st;
 }
 
-/* Half h: from the raised slots to z, at the level where the way to coefficients starts. */
+/* Half h: from the refreshed numbers to z, at the level where the way to coefficients starts. */
 static rfhe_status activate_half(run *r, uint32_t i, uint32_t t, uint32_t h, rfhe_ct *x, const rfhe_poly_vectors *bound,
                                  rfhe_error *err)
 {
@@ -697,7 +693,6 @@ static rfhe_status activate_half(run *r, uint32_t i, uint32_t t, uint32_t h, rfh
     const stage *g = &s->stage[i];
     rfhe_status st = RFHE_OK;
 
-    RFHE_TRY(rfhe_refresh_reduce(x, x, s->r, s->ev, err));
     if (g->before[2 * t + h] != NULL) {
         RFHE_TRY(rfhe_ct_mul_plain(x, x, g->before[2 * t + h], true, s->ev, err));
         RFHE_TRY(rfhe_ct_set_scale(x, rfhe_ckks_scale(s->c, rfhe_ct_level(x)), err));
@@ -719,29 +714,26 @@ static rfhe_status activate(rfhe_ct **out, run *r, uint32_t i, uint32_t t, const
     rfhe_poly_vectors *mine = NULL;
     rfhe_to_coeffs *map[2] = {NULL, NULL};
     bool is_mine[2] = {false, false};
-    rfhe_ct *const half[2] = {s->real, s->imag};
+    rfhe_ct *const half[2] = {s->low, s->high};
 
     if (w->bound == NULL && s->stage[i].program != NULL) { RFHE_TRY(bind(&mine, s, i, t, err)); }
     RFHE_TRY(use_mask(&map[0], &is_mine[0], s, w->mask[0], i, t, false, err));
     if (w->halves == 2 && !w->is_joined) { RFHE_TRY(use_mask(&map[1], &is_mine[1], s, w->mask[1], i, t, true, err)); }
-    RFHE_TRY(rfhe_refresh_mod_raise(s->raised, in, s->r, s->ev, err));
-    RFHE_TRY(rfhe_refresh_to_slots(s->real, w->halves == 2 ? s->imag : NULL, s->raised, s->r, s->ev, err));
+    RFHE_TRY(rfhe_ct_raise_halves(s->low, w->halves == 2 ? s->high : NULL, in, s->r, s->ev, err));
     for (uint32_t h = 0; h < w->halves; h++) {
         RFHE_TRY(activate_half(r, i, t, h, half[h], w->bound != NULL ? w->bound : mine, err));
     }
     RFHE_TRY(rfhe_ct_new(out, s->c, s->p->level_linear, err));
     if (w->halves == 1) {
-        RFHE_TRY(rfhe_ct_to_coeffs_by(s->real, s->real, map[0], s->ev, err));
+        RFHE_TRY(rfhe_ct_to_coeffs_by(s->low, s->low, map[0], s->ev, err));
     } else if (w->is_joined) {
-        RFHE_TRY(rfhe_ct_mul_monomial(s->imag, s->imag, (uint32_t)(s->n / 2), s->ev, err));
-        RFHE_TRY(rfhe_ct_add(s->real, s->real, s->imag, s->ev, err));
-        RFHE_TRY(rfhe_ct_to_coeffs_by(s->real, s->real, map[0], s->ev, err));
+        RFHE_TRY(rfhe_ct_to_coeffs_halves(s->low, s->low, s->high, s->r, map[0], s->ev, err));
     } else {
-        const rfhe_ct *const both[2] = {s->real, s->imag};
+        const rfhe_ct *const both[2] = {s->low, s->high};
         const rfhe_to_coeffs *const maps[2] = {map[0], map[1]};
-        RFHE_TRY(rfhe_ct_to_coeffs_sum(s->real, both, maps, 2, s->ev, err));
+        RFHE_TRY(rfhe_ct_to_coeffs_sum(s->low, both, maps, 2, s->ev, err));
     }
-    RFHE_TRY(rfhe_ct_copy(*out, s->real, err));
+    RFHE_TRY(rfhe_ct_copy(*out, s->low, err));
 
 done:
     rfhe_poly_vectors_free(mine);

@@ -77,6 +77,19 @@ double rfhe_cost_activation(const rfhe_machine *m, const rfhe_activation *a, uin
 /* What `rfhe bench calibrate` measured at B15-3, two threads (docs/results/inference.md), scaled by the transforms' N log N
  * and by the limbs; the exponent fits B15-5, C16-9 and C16-11, whose keys have few digits for their length. A way to
  * coefficients in three factors has shorter ones. */
+/* Half of the way to slots does not depend on the slots: decompositions at the top level, the trace instead of diagonals. A
+ * factor of f on the way to coefficients has 2^(log2 slots / f) diagonals, whose rotations cost between the root of their
+ * number and all of it. */
+void rfhe_machine_for_slots(rfhe_machine *m, const rfhe_program *p)
+{
+    const double gap = rfhe_program_log2_gap(p);
+    const double up = (1 + exp2(-gap / 2)) / 2, down = exp2(-gap / (p->refresh.to_coeffs_factors + 1.0));
+
+    m->to_slots *= up;
+    m->to_coeffs *= down;
+    m->to_coeffs_both *= down;
+}
+
 void rfhe_machine_built_in(rfhe_machine *out, const rfhe_program *p, uint32_t threads)
 {
     const double n = (double)(UINT64_C(1) << p->ckks.log2_n) / 32768 * p->ckks.log2_n / 15.0;
@@ -104,6 +117,7 @@ void rfhe_machine_built_in(rfhe_machine *out, const rfhe_program *p, uint32_t th
         out->to_coeffs *= 1.3;
         out->to_coeffs_both *= 1.3;
     }
+    rfhe_machine_for_slots(out, p);
 }
 
 /* ---- the calibration as a file ---- */

@@ -23,8 +23,11 @@ typedef struct rfhe_machine {
 } rfhe_machine;
 
 /* Compiled in: measured with the set B15-3 on the machine that docs/results names, scaled by counts of transforms to
- * other rings, chains and teams; a lean refresh is guessed to take 1.3 times as long. */
+ * other rings, chains and teams, and to the program's slots; a lean refresh is guessed to take 1.3 times as long. */
 void rfhe_machine_built_in(rfhe_machine *out, const rfhe_program *p, uint32_t threads);
+/* Times taken with all slots in use to those of the program's sparse packing: shorter ways to slots and to coefficients,
+ * by a fit (docs/results/inference.md); nothing else in a program depends on the number of slots. */
+void rfhe_machine_for_slots(rfhe_machine *m, const rfhe_program *p);
 /* JSON, schema rfhe.calibration/1. */
 RFHE_MUST_USE rfhe_status rfhe_machine_write(rfhe_text *out, const rfhe_machine *m);
 /* RFHE_E_FORMAT for anything else, or times that are not positive. */

@@ -33,7 +33,7 @@ rfhe_status rfhe_program_keys(rfhe_key_list *list, const rfhe_program *p, const 
         if (in->kind == RFHE_DO_ACTIVATE) {
             st = activation_keys(list, &p->activation[in->which], c, info.raise_level, err);
         } else if (in->kind == RFHE_DO_LINEAR) {
-            st = rfhe_pack_keys(c, l->block, p->level_linear, list, err);
+            st = rfhe_pack_keys(c, l->block, (size_t)1 << rfhe_program_log2_gap(p), p->level_linear, list, err);
         } else {
             st = rfhe_pack_scalars_keys(c, p->level_linear, list, err);
         }

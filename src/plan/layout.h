@@ -1,4 +1,5 @@
-/* Where tensors lie in ciphertexts, and whether a linear piece may read them there.
+/* Where tensors lie in ciphertexts, and whether a linear piece may read them there. N = 2^log2_n here is the degree of the
+ * ring in use, which a sparse packing makes smaller than that of the parameters (program.h).
  *
  * All layouts of a program come from one grid. Coefficient steps of one row and one column of the image grow with the
  * strides on the way: a tensor behind a stride of s has steps s times as long. Two things keep the ring full in spite

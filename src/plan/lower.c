@@ -8,6 +8,9 @@
  * coefficient is so small that its z would be beyond 2^10 gets a larger range, up to four times. All channels run one
  * list of steps, each with its own numbers.
  *
+ * Packing. Every gap between the coefficients in use (program.h) is tried on its own, with all grids of that ring; the
+ * fastest is taken, with a budget the fastest that fits it.
+ *
  * Parameters. Levels, bottom first: 0; 1 = where linear pieces work; the way to coefficients; the PAF; the refresh. */
 #include "plan/lower.h"
 
@@ -498,7 +501,7 @@ done:
     return st;
 }
 
-typedef struct candidate {
+typedef struct candidate { /* of a packing */
     rfhe_grid grid;
     double seconds;
 } candidate;
@@ -513,22 +516,21 @@ static int cheaper(const void *a, const void *b)
 
 enum { MAX_CUT_LOG2 = 6, MAX_EXTRA = 24, MAX_CANDIDATES = 1 << 16 };
 
-static rfhe_status choose_grid(lowering *s)
+/* The cheapest sound grid for the program's packing, of `most` seconds or less. RFHE_E_UNSUPPORTED when there is none. */
+static rfhe_status choose_grid(candidate *out, lowering *s, const piece *pieces, double most)
 {
     const rfhe_fold_source *image = &s->f->source[0];
-    const uint32_t n = s->f->n_sources, log2_n = s->p->ckks.log2_n;
+    const uint32_t log2_n = rfhe_program_log2_used(s->p);
     rfhe_status st = RFHE_OK;
     candidate *list = rfhe_alloc(MAX_CANDIDATES, sizeof *list);
-    piece *pieces = rfhe_calloc((size_t)n + 1, sizeof *pieces);
     rfhe_error *const err = s->err;
     rfhe_error first = {0};
     size_t count = 0;
 
-    if (list == NULL || pieces == NULL) {
+    if (list == NULL) {
         st = no_memory(s);
         goto done;
     }
-    for (uint32_t k = 1; k <= n; k++) { RFHE_TRY(piece_make(s, &pieces[k], k < n ? &s->f->source[k].in : &s->f->out)); }
     for (uint32_t cy = 0; cy <= MAX_CUT_LOG2; cy++) {
         for (uint32_t cx = 0; cx <= MAX_CUT_LOG2; cx++) {
             if (image->height % (1U << cy) != 0 || image->width % (1U << cx) != 0) { continue; }
@@ -538,7 +540,7 @@ static rfhe_status choose_grid(lowering *s)
                     const rfhe_grid g = {.log2_n = log2_n, .cut_y = 1U << cy, .cut_x = 1U << cx, .unit = 1U << u, .pitch = width + extra};
                     if ((uint64_t)(height - 1) * g.pitch * g.unit > UINT64_C(1) << log2_n) { break; }
                     const double seconds = grid_seconds(s, pieces, &g);
-                    if (isfinite(seconds) && count < MAX_CANDIDATES) { list[count++] = (candidate){g, seconds}; }
+                    if (isfinite(seconds) && seconds <= most && count < MAX_CANDIDATES) { list[count++] = (candidate){g, seconds}; }
                 }
             }
         }
@@ -553,6 +555,7 @@ static rfhe_status choose_grid(lowering *s)
         s->err = err;
         if (i == 0) { first = e; }
         if (st == RFHE_E_NOMEM) { break; }
+        *out = list[i];
     }
     if (st != RFHE_OK && count > 0) {
         st = rfhe_fail(err, st, "no layout was found; the best fails because %.160s", first.text);
@@ -563,7 +566,6 @@ static rfhe_status choose_grid(lowering *s)
 
 done:
     rfhe_free(list);
-    pieces_free(pieces, n + 1);
     return st;
 }
 
@@ -681,7 +683,7 @@ static rfhe_status emit_reply(lowering *s)
     copy_name(i->name, s->f->out_name);
     p->n_instructions++;
     p->n_linear++;
-    p->tensor[p->n_tensors].layout = rfhe_layout_of_numbers(a->channels, p->ckks.log2_n);
+    p->tensor[p->n_tensors].layout = rfhe_layout_of_numbers(a->channels, rfhe_program_log2_used(p));
     copy_name(p->tensor[p->n_tensors].name, s->f->out_name);
     p->n_tensors++;
     p->outputs = a->channels;
@@ -793,26 +795,115 @@ static void choose_machine(lowering *s)
         const rfhe_machine *m = &s->opt->machine[k];
         if (strcmp(m->set, s->machine.set) == 0 && m->log2_n == s->p->ckks.log2_n && m->threads == threads) {
             s->machine = *m;
+            rfhe_machine_for_slots(&s->machine, s->p);
             return;
         }
     }
 }
 
-/* The bill, and the budget: with fewer keys if it takes that. */
-static rfhe_status bill(lowering *s)
-{
-    rfhe_status st = rfhe_plan_cost(s->p, &s->machine, s->err);
+/* ---- the packing ---- */
 
-    if (st != RFHE_OK || s->opt->memory <= 0 || s->p->bill.memory_bytes <= s->opt->memory) { return st; }
-    s->p->refresh.lean = true;
+typedef struct packing {
+    uint32_t log2_gap;
+    candidate best;
+} packing;
+
+enum { MAX_PACKINGS = 32 };
+
+static int faster(const void *a, const void *b)
+{
+    const packing *x = a, *y = b;
+
+    return x->best.seconds < y->best.seconds ? -1 : x->best.seconds > y->best.seconds;
+}
+
+static void use_packing(lowering *s, uint32_t log2_gap, bool is_lean)
+{
+    s->p->refresh.log2_slots = log2_gap > 0 ? s->p->ckks.log2_n - 1 - log2_gap : 0;
+    s->p->refresh.lean = is_lean;
     choose_machine(s);
-    st = rfhe_plan_cost(s->p, &s->machine, s->err);
-    if (st == RFHE_OK && s->p->bill.memory_bytes > s->opt->memory) {
-        st = rfhe_fail(s->err, RFHE_E_UNSUPPORTED, "this network needs at least %.1f GiB at the server (keys %.1f GiB), more than "
-                       "the %.1f GiB allowed", s->p->bill.memory_bytes / 0x1p30, s->p->bill.key_bytes / 0x1p30,
-                       s->opt->memory / 0x1p30);
+}
+
+/* Every packing worth a look, the fastest first: from all slots on to ever wider gaps, as long as the network fits and
+ * does not take twice as long as the fastest because it needs more ciphertexts. */
+static rfhe_status find_packings(packing *list, size_t *count, lowering *s)
+{
+    const uint32_t n = s->f->n_sources, log2_n = s->p->ckks.log2_n;
+    rfhe_error *const err = s->err;
+    rfhe_status st = RFHE_OK;
+    piece *pieces = rfhe_calloc((size_t)n + 1, sizeof *pieces);
+    double least = INFINITY;
+
+    *count = 0;
+    if (pieces == NULL) { return no_memory(s); }
+    for (uint32_t k = 1; k <= n; k++) { RFHE_TRY(piece_make(s, &pieces[k], k < n ? &s->f->source[k].in : &s->f->out)); }
+    for (uint32_t gap = 0; gap == 0 || log2_n - 1 - gap >= RFHE_MIN_LOG2_SLOTS; gap++) {
+        packing *const k = &list[*count];
+        rfhe_error none = {0};
+        if (gap > 0 && s->f->out.channels > UINT32_C(1) << (log2_n - 1 - gap)) { break; } /* the reply is one ciphertext */
+        k->log2_gap = gap;
+        use_packing(s, gap, false);
+        s->err = gap > 0 ? &none : err;
+        st = choose_grid(&k->best, s, pieces, 2 * least);
+        s->err = err;
+        if (st == RFHE_E_UNSUPPORTED && gap > 0) {
+            st = RFHE_OK;
+            break;
+        }
+        RFHE_TRY(st);
+        least = fmin(least, k->best.seconds);
+        if (++*count == MAX_PACKINGS) { break; }
     }
+    qsort(list, *count, sizeof *list, faster);
+
+done:
+    pieces_free(pieces, n + 1);
     return st;
+}
+
+/* The program of a packing, with its bill if one is wanted, instead of the one at hand. */
+static rfhe_status make_program(lowering *s, const packing *k, bool is_lean)
+{
+    rfhe_status st = RFHE_OK;
+    rfhe_program *p = rfhe_calloc(1, sizeof *p);
+
+    if (p == NULL) { return no_memory(s); }
+    p->ckks = s->p->ckks;
+    p->refresh = s->p->refresh;
+    p->refresh.complex_slots = false;
+    p->level_linear = s->p->level_linear;
+    memcpy(p->set, s->p->set, sizeof p->set);
+    rfhe_program_free(s->p);
+    s->p = p;
+    use_packing(s, k->log2_gap, is_lean);
+    (void)rfhe_layouts_make(s->layout, s->place, s->f, &k->best.grid);
+    RFHE_TRY(emit(s));
+    RFHE_TRY(rfhe_program_check(s->p, s->err));
+    if (!s->opt->no_bill) { RFHE_TRY(rfhe_plan_cost(s->p, &s->machine, s->err)); }
+
+done:
+    return st;
+}
+
+/* The fastest packing within the budget; if there is none, the fastest with fewer keys. */
+static rfhe_status choose_program(lowering *s)
+{
+    packing list[MAX_PACKINGS];
+    size_t count = 0;
+    double memory = INFINITY, keys = 0;
+    rfhe_status st = find_packings(list, &count, s);
+
+    if (st != RFHE_OK) { return st; }
+    for (size_t k = 0; k < 2 * count; k++) {
+        st = make_program(s, &list[k % count], k >= count);
+        if (st != RFHE_OK || s->opt->no_bill || s->opt->memory <= 0 || s->p->bill.memory_bytes <= s->opt->memory) { return st; }
+        if (s->p->bill.memory_bytes < memory) {
+            memory = s->p->bill.memory_bytes;
+            keys = s->p->bill.key_bytes;
+        }
+    }
+    return rfhe_fail(s->err, RFHE_E_UNSUPPORTED, "this network needs at least %.1f GiB at the server (keys %.1f GiB), more than "
+                     "the %.1f GiB allowed", memory / 0x1p30, keys / 0x1p30, s->opt->memory / 0x1p30);
 }
 
 rfhe_status rfhe_plan(rfhe_program **out, const rfhe_graph *g, const rfhe_plan_options *opt, rfhe_error *err)
@@ -837,11 +928,7 @@ rfhe_status rfhe_plan(rfhe_program **out, const rfhe_graph *g, const rfhe_plan_o
         s.p->ckks.log2_n = s.opt->insecure_log2_n;
         s.p->ckks.insecure_test = true;
     }
-    choose_machine(&s);
-    RFHE_TRY(choose_grid(&s));
-    RFHE_TRY(emit(&s));
-    RFHE_TRY(rfhe_program_check(s.p, err));
-    if (!s.opt->no_bill) { RFHE_TRY(bill(&s)); }
+    RFHE_TRY(choose_program(&s));
     RFHE_TRY(rfhe_program_seal(s.p, err));
     *out = s.p;
     s.p = NULL;

@@ -14,6 +14,7 @@
 #include "base/bytes.h"
 #include "base/file.h"
 #include "base/mem.h"
+#include "ckks/random.h"
 #include "plan/layout.h"
 
 enum { MAX_ITEMS = 4096, MAX_TERMS = 256, MAX_TEXT = 1 << 24 };
@@ -69,10 +70,10 @@ static rfhe_status check_parameters(const rfhe_program *p, rfhe_error *err)
     if (p->level_linear < 1 || p->level_linear >= c->chain_length || r->to_coeffs_factors < 1 ||
         r->to_coeffs_factors > RFHE_REFRESH_MAX_FACTORS || r->to_coeffs_level != p->level_linear + r->to_coeffs_factors ||
         r->to_coeffs_level >= c->chain_length || r->to_slots_factors > RFHE_REFRESH_MAX_FACTORS || r->doublings > 8 ||
-        (r->log2_slots != 0 && r->log2_slots != c->log2_n - 1) || !(r->reduction_error >= 0) || !(r->bound >= 0)) {
+        (r->log2_slots != 0 && (r->log2_slots < RFHE_MIN_LOG2_SLOTS || r->log2_slots >= c->log2_n)) || !(r->reduction_error >= 0) || !(r->bound >= 0)) {
         return rfhe_fail(err, RFHE_E_FORMAT, "the program's refresh does not fit its chain: linear steps at level %" PRIu32
-                         ", the way to coefficients from level %" PRIu32 " in %" PRIu32 " steps", p->level_linear,
-                         r->to_coeffs_level, r->to_coeffs_factors);
+                         ", the way to coefficients from level %" PRIu32 " in %" PRIu32 " steps, 2^%" PRIu32 " slots",
+                         p->level_linear, r->to_coeffs_level, r->to_coeffs_factors, r->log2_slots);
     }
     return RFHE_OK;
 }
@@ -110,7 +111,7 @@ static rfhe_status check_linear(const rfhe_program *p, const rfhe_instruction *n
             return rfhe_fail(err, RFHE_E_FORMAT, "'%s' has an impossible kernel: %" PRIu32 " x %" PRIu32 " channels, %" PRIu32 " x %"
                              PRIu32, n->name, s->out_channels, s->in_channels, s->height, s->width);
         }
-        RFHE_TRY(rfhe_layout_check_term(to, &p->tensor[l->term[t].tensor].layout, s, p->ckks.log2_n, n->name, err));
+        RFHE_TRY(rfhe_layout_check_term(to, &p->tensor[l->term[t].tensor].layout, s, rfhe_program_log2_used(p), n->name, err));
     }
 
 done:
@@ -184,7 +185,7 @@ rfhe_status rfhe_program_check(const rfhe_program *p, rfhe_error *err)
                            p->tensor[t].name, p->tensor[t].last_use, p->n_instructions);
             goto done;
         }
-        RFHE_TRY(rfhe_layout_check(&p->tensor[t].layout, p->ckks.log2_n, p->tensor[t].name, err));
+        RFHE_TRY(rfhe_layout_check(&p->tensor[t].layout, rfhe_program_log2_used(p), p->tensor[t].name, err));
     }
     RFHE_TRY(check_image(p, err));
     written[0] = true;
@@ -358,14 +359,22 @@ static void put_bill(rfhe_json *j, const rfhe_program *p)
     rfhe_json_end_object(j);
 }
 
+static void write_hex(char hex[65], const uint8_t bytes[32])
+{
+    for (size_t i = 0; i < 32; i++) { (void)snprintf(hex + 2 * i, 3, "%02x", bytes[i]); }
+}
+
 /* The text; `id` NULL: without, as it is hashed. */
 static rfhe_status put_program(rfhe_text *out, const rfhe_program *p, const char *id)
 {
     rfhe_json w = {.out = out}, *j = &w;
+    char commitment[65];
 
+    write_hex(commitment, p->commitment);
     rfhe_json_object(j, NULL);
-    rfhe_json_string(j, "schema", "rfhe.program/1");
+    rfhe_json_string(j, "schema", "rfhe.program/2");
     if (id != NULL) { rfhe_json_string(j, "id", id); }
+    rfhe_json_string(j, "commitment", commitment);
     rfhe_json_string(j, "model", p->model);
     rfhe_json_string(j, "set", p->set);
     put_fields(j, p, image_fields, COUNT(image_fields));
@@ -418,16 +427,11 @@ static rfhe_status hash_program(uint8_t id[32], const rfhe_program *p, rfhe_erro
     return st;
 }
 
-rfhe_status rfhe_program_seal(rfhe_program *p, rfhe_error *err)
-{
-    return hash_program(p->id, p, err);
-}
-
 rfhe_status rfhe_program_write_public(rfhe_text *out, const rfhe_program *p)
 {
     char hex[65];
 
-    for (size_t i = 0; i < 32; i++) { (void)snprintf(hex + 2 * i, 3, "%02x", p->id[i]); }
+    write_hex(hex, p->id);
     return put_program(out, p, hex);
 }
 
@@ -505,6 +509,18 @@ static bool get_text(reader *r, const json_t *o, const char *key, char *out, siz
     if (json_string_length(v) >= room || strlen(json_string_value(v)) != json_string_length(v)) { return bad(r, key, "is too long"); }
     memcpy(out, json_string_value(v), json_string_length(v) + 1);
     return true;
+}
+
+/* 32 bytes as 64 digits. */
+static bool get_hash(reader *r, const json_t *o, const char *key, uint8_t out[32])
+{
+    char text[65] = "", again[65];
+    size_t n = 0;
+
+    if (!get_text(r, o, key, text, sizeof text)) { return false; }
+    if (sodium_hex2bin(out, 32, text, strlen(text), NULL, &n, NULL) != 0 || n != 32) { return bad(r, key, "is no hash"); }
+    write_hex(again, out);
+    return strcmp(again, text) == 0 ? true : bad(r, key, "is no hash");
 }
 
 static bool get_fields(reader *r, const json_t *o, void *object, const field *f, size_t n)
@@ -702,7 +718,7 @@ static bool get_program(reader *r, const json_t *root, rfhe_program *p)
     const json_t *list = NULL;
 
     r->where = "the program";
-    if (!get_text(r, root, "model", p->model, sizeof p->model) || !get_text(r, root, "set", p->set, sizeof p->set) ||
+    if (!get_hash(r, root, "commitment", p->commitment) || !get_text(r, root, "model", p->model, sizeof p->model) || !get_text(r, root, "set", p->set, sizeof p->set) ||
         !get_fields(r, root, p, image_fields, COUNT(image_fields)) || !get_double(r, root, "reply_gain", &p->reply_gain) ||
         !get_parameters(r, root, p) || !get_tensors(r, root, p)) {
         return false;
@@ -750,7 +766,11 @@ rfhe_status rfhe_program_read_public(rfhe_program **out, const void *data, size_
         st = r.st;
         goto done;
     }
-    if (strcmp(schema, "rfhe.program/1") != 0) {
+    if (strcmp(schema, "rfhe.program/1") == 0) {
+        st = rfhe_fail(err, RFHE_E_UNSUPPORTED, "program.json was made by an earlier version: plan the network again");
+        goto done;
+    }
+    if (strcmp(schema, "rfhe.program/2") != 0) {
         st = rfhe_fail(err, RFHE_E_FORMAT, "program.json is of another kind: its schema is '%s'", schema);
         goto done;
     }
@@ -760,7 +780,7 @@ rfhe_status rfhe_program_read_public(rfhe_program **out, const void *data, size_
     }
     RFHE_TRY(rfhe_program_check(p, err));
     RFHE_TRY(hash_program(hash, p, err));
-    for (size_t i = 0; i < 32; i++) { (void)snprintf(hex + 2 * i, 3, "%02x", hash[i]); }
+    write_hex(hex, hash);
     if (strcmp(hex, id) != 0) {
         st = rfhe_fail(err, RFHE_E_FORMAT, "program.json has been changed: its content does not have the id %.16s...", id);
         goto done;
@@ -778,16 +798,19 @@ done:
 /* ---- weights ----
  *
  *   0   8   "rfhewght"
- *   8   4   version: 1
+ *   8   4   version: 2
  *   12  4   zero
  *   16  8   bytes of the whole file
  *   24  32  id of the program
- *   56      per linear step and term: out_channels * in_channels bytes, the kind of each plane of the kernel (0 zero, 1
+ *   56  32  salt
+ *   88      per linear step and term: out_channels * in_channels bytes, the kind of each plane of the kernel (0 zero, 1
  *           one number, 2 all), then their numbers (float); then 1 and the bias (float), or 0
  *           per activation: constants (double, steps * channels), ranges and gains (double); 1 and weights (float), or 0
- *   end-32  BLAKE2b-256 of everything before */
+ *   end-32  BLAKE2b-256 of everything before
+ *
+ * From 88 to end-32 is what the program commits to: BLAKE2b-256 of it with the salt as key. */
 
-enum { HEADER = 56, HASH = 32, VERSION = 1 };
+enum { HEADER = 88, SALT_AT = 56, HASH = 32, VERSION = 2 };
 static const char magic[8] = {'r', 'f', 'h', 'e', 'w', 'g', 'h', 't'};
 
 typedef struct sizes { /* of what a linear step or an activation writes or works on */
@@ -837,41 +860,82 @@ static void put_optional(rfhe_text *t, const float *x, size_t n)
     if (has) { rfhe_text_add_bytes(t, x, n * sizeof *x); }
 }
 
+/* What is committed to. */
+static rfhe_status put_weights(rfhe_text *t, const rfhe_program *p, rfhe_error *err)
+{
+    sizes z = {0};
+
+    for (uint32_t k = 0; k < p->n_linear; k++) {
+        if (!sizes_of(p, false, k, &z)) { continue; }
+        for (uint32_t n = 0; n < p->linear[k].n_terms; n++) {
+            if (p->linear[k].term[n].stencil.w == NULL) {
+                return rfhe_fail(err, RFHE_E_ARG, "a program without weights has none to write");
+            }
+            put_stencil(t, &p->linear[k].term[n].stencil);
+        }
+        put_optional(t, p->linear[k].bias, z.channels * z.places);
+    }
+    for (uint32_t k = 0; k < p->n_activations; k++) {
+        const rfhe_activation *a = &p->activation[k];
+        if (!sizes_of(p, true, k, &z)) { continue; }
+        if (a->n_steps > 0) { rfhe_text_add_bytes(t, a->c, a->n_steps * z.channels * sizeof(double)); }
+        rfhe_text_add_bytes(t, a->range, z.channels * sizeof(double));
+        rfhe_text_add_bytes(t, a->gain, z.channels * sizeof(double));
+        put_optional(t, a->weight, z.channels * z.places);
+    }
+    const rfhe_status st = rfhe_text_status(t);
+    return st == RFHE_OK ? st : rfhe_fail(err, st, "no memory to write the weights of a program");
+}
+
+static void commit(uint8_t out[32], const uint8_t salt[32], const void *weights, size_t size)
+{
+    (void)crypto_generichash(out, 32, weights, size, salt, 32);
+}
+
+static bool has_weights(const rfhe_program *p)
+{
+    for (uint32_t k = 0; k < p->n_linear; k++) {
+        for (uint32_t t = 0; t < p->linear[k].n_terms; t++) {
+            if (p->linear[k].term[t].stencil.w != NULL) { return true; }
+        }
+    }
+    return false;
+}
+
+rfhe_status rfhe_program_seal(rfhe_program *p, rfhe_error *err)
+{
+    rfhe_text t = {0};
+    rfhe_seed salt;
+    rfhe_status st = RFHE_OK;
+
+    if (has_weights(p)) {
+        RFHE_TRY(put_weights(&t, p, err));
+        RFHE_TRY(rfhe_seed_fresh(&salt, err));
+        memcpy(p->salt, salt.bytes, sizeof p->salt);
+        commit(p->commitment, p->salt, t.data, t.size);
+    }
+    RFHE_TRY(hash_program(p->id, p, err));
+
+done:
+    rfhe_text_clear(&t);
+    return st;
+}
+
 rfhe_status rfhe_program_write_weights(uint8_t **data, size_t *size, const rfhe_program *p, rfhe_error *err)
 {
     rfhe_status st = RFHE_OK;
     rfhe_text t = {0};
     uint8_t header[HEADER] = {0}, hash[HASH];
-    sizes z = {0};
 
     memcpy(header, magic, sizeof magic);
     rfhe_store_le32(header + 8, VERSION);
     memcpy(header + 24, p->id, 32);
+    memcpy(header + SALT_AT, p->salt, 32);
     rfhe_text_add_bytes(&t, header, sizeof header);
-    for (uint32_t k = 0; k < p->n_linear; k++) {
-        if (!sizes_of(p, false, k, &z)) { continue; }
-        for (uint32_t n = 0; n < p->linear[k].n_terms; n++) {
-            if (p->linear[k].term[n].stencil.w == NULL) {
-                st = rfhe_fail(err, RFHE_E_ARG, "a program without weights has none to write");
-                goto done;
-            }
-            put_stencil(&t, &p->linear[k].term[n].stencil);
-        }
-        put_optional(&t, p->linear[k].bias, z.channels * z.places);
-    }
-    for (uint32_t k = 0; k < p->n_activations; k++) {
-        const rfhe_activation *a = &p->activation[k];
-        if (!sizes_of(p, true, k, &z)) { continue; }
-        if (a->n_steps > 0) { rfhe_text_add_bytes(&t, a->c, a->n_steps * z.channels * sizeof(double)); }
-        rfhe_text_add_bytes(&t, a->range, z.channels * sizeof(double));
-        rfhe_text_add_bytes(&t, a->gain, z.channels * sizeof(double));
-        put_optional(&t, a->weight, z.channels * z.places);
-    }
-    if (rfhe_text_status(&t) == RFHE_OK) {
-        rfhe_store_le64(t.data + 16, t.size + HASH);
-        (void)crypto_generichash(hash, HASH, (const uint8_t *)t.data, t.size, NULL, 0);
-        rfhe_text_add_bytes(&t, hash, HASH);
-    }
+    RFHE_TRY(put_weights(&t, p, err));
+    rfhe_store_le64(t.data + 16, t.size + HASH);
+    (void)crypto_generichash(hash, HASH, (const uint8_t *)t.data, t.size, NULL, 0);
+    rfhe_text_add_bytes(&t, hash, HASH);
     st = rfhe_text_status(&t);
     if (st != RFHE_OK) {
         st = rfhe_fail(err, st, "no memory to write the weights of a program");
@@ -1017,12 +1081,8 @@ rfhe_status rfhe_program_read_weights(rfhe_program *p, const void *data, size_t 
     const uint8_t *const bytes = data;
     rfhe_status st = RFHE_OK;
     uint8_t hash[HASH];
-    bool has = false;
 
-    for (uint32_t k = 0; k < p->n_linear; k++) {
-        for (uint32_t t = 0; t < p->linear[k].n_terms; t++) { has = has || p->linear[k].term[t].stencil.w != NULL; }
-    }
-    if (has) { return rfhe_fail(err, RFHE_E_ARG, "the program has its weights already"); }
+    if (has_weights(p)) { return rfhe_fail(err, RFHE_E_ARG, "the program has its weights already"); }
     if (size < HEADER + HASH || memcmp(bytes, magic, sizeof magic) != 0) {
         return rfhe_fail(err, RFHE_E_FORMAT, "these %zu bytes are no weights of a program", size);
     }
@@ -1036,6 +1096,11 @@ rfhe_status rfhe_program_read_weights(rfhe_program *p, const void *data, size_t 
     (void)crypto_generichash(hash, HASH, bytes, size - HASH, NULL, 0);
     if (memcmp(hash, bytes + size - HASH, HASH) != 0) { return rfhe_fail(err, RFHE_E_FORMAT, "the weights are damaged: their hash is wrong"); }
     if (memcmp(bytes + 24, p->id, 32) != 0) { return rfhe_fail(err, RFHE_E_FORMAT, "the weights belong to another program"); }
+    commit(hash, bytes + SALT_AT, bytes + HEADER, size - HEADER - HASH);
+    if (memcmp(hash, p->commitment, sizeof hash) != 0) {
+        return rfhe_fail(err, RFHE_E_FORMAT, "the weights are not those that the program was made with");
+    }
+    memcpy(p->salt, bytes + SALT_AT, sizeof p->salt);
     source s = {bytes + HEADER, size - HEADER - HASH, err};
     RFHE_TRY(take_all(p, &s));
     RFHE_TRY(rfhe_program_check(p, err));

@@ -19,8 +19,14 @@
  * output is z with y = gain_c * z; ranges and gains are folded into the weights on either side, so the numbers in a program
  * are not those of the network. `bias` holds the rest.
  *
+ * Sparse packing. A network whose numbers would leave most of the ring empty is planned for the ring of degree
+ * n = N / 2^g, g = rfhe_program_log2_gap: every index of a layout or a kernel, multiplied by 2^g, is that of a coefficient
+ * of the big ring, which is there for security. All that is carried are polynomials in X^(2^g), up to noise, and X^n = -1
+ * there becomes X^N = -1. The refresh then has n/2 slots: less time, fewer keys, less memory.
+ *
  * Public and private. Layouts, instructions, stencil shapes, forms, parameters are public (program.json, both sides).
- * Weights, biases, coefficients of PAFs, ranges and gains are the server's (weights.bin); the client's copy has none. */
+ * Weights, biases, coefficients of PAFs, ranges and gains are the server's (weights.bin); the client's copy has none, only
+ * the commitment to them. */
 #ifndef RFHE_PLAN_PROGRAM_H
 #define RFHE_PLAN_PROGRAM_H
 
@@ -30,8 +36,9 @@
 #include "rfhe/paf.h"
 
 /* Where the numbers of a tensor lie: channel c, row y, column x is coefficient
- *   block * (y * row + x * column) + c mod block    of ciphertext  c / block.
- * block is a power of two. Every index is below N; an index of N/2 or more needs both halves. */
+ *   2^g * (block * (y * row + x * column) + c mod block)    of ciphertext  c / block,
+ * g the program's gap. block is a power of two. In the brackets is the index; every index is below n = N / 2^g, one of
+ * n/2 or more needs both halves. */
 typedef struct rfhe_layout {
     uint32_t channels, height, width;
     uint32_t block;       /* channels interleaved in the low index      */
@@ -105,6 +112,9 @@ typedef struct rfhe_tensor_use {
 typedef struct rfhe_program {
     char model[96];
     uint8_t id[32]; /* BLAKE2b over everything public: requests, keys and replies carry it */
+    /* BLAKE2b over the weights with a random key, the salt, which is the server's: makes the id that of one model without
+     * telling anything about its weights. */
+    uint8_t commitment[32], salt[32];
     rfhe_ckks_options ckks;
     rfhe_refresh_options refresh;
     char set[16]; /* name of the parameter set */
@@ -135,6 +145,21 @@ typedef struct rfhe_program {
     } bill;
 } rfhe_program;
 
+/* log2 of the gap between the coefficients in use: 0 = all of them. refresh.log2_slots says it. */
+static inline uint32_t rfhe_program_log2_gap(const rfhe_program *p)
+{
+    return p->refresh.log2_slots != 0 ? p->ckks.log2_n - 1 - p->refresh.log2_slots : 0;
+}
+
+/* The ring that layouts speak of has this degree (log2 n). */
+static inline uint32_t rfhe_program_log2_used(const rfhe_program *p)
+{
+    return p->ckks.log2_n - rfhe_program_log2_gap(p);
+}
+
+/* Sparser packings than this gain nothing and lose bits (docs/decisions/007). */
+enum { RFHE_MIN_LOG2_SLOTS = 8 };
+
 /* REPLY: number o of the result is coefficient o * (N / block) of its only ciphertext, block as in the tensor's layout,
  * the rest is zero (rfhe_ct_pack_scalars). */
 
@@ -145,20 +170,22 @@ void rfhe_program_free(rfhe_program *p);
  * layouts hold together, and (where there are weights) that every linear piece reads zeros outside of its sources.
  * RFHE_E_FORMAT or RFHE_E_UNSUPPORTED with one sentence that names the object and the numbers. */
 RFHE_MUST_USE rfhe_status rfhe_program_check(const rfhe_program *p, rfhe_error *err);
-/* Sets the id: after everything else of the public part is as it will stay. */
+/* Commits to the weights under a fresh salt, if they are there, and sets the id: after everything else is as it will stay.
+ * Sealed twice, the same program has two ids. RFHE_E_IO without random numbers, RFHE_E_NOMEM. */
 RFHE_MUST_USE rfhe_status rfhe_program_seal(rfhe_program *p, rfhe_error *err);
 
 /* ---- files ---- */
 
-/* The public part as JSON text (schema rfhe.program/1). */
+/* The public part as JSON text (schema rfhe.program/2). */
 RFHE_MUST_USE rfhe_status rfhe_program_write_public(rfhe_text *out, const rfhe_program *p);
 /* Any bytes: RFHE_E_FORMAT with one sentence unless it is a program that rfhe_program_check accepts and whose id is that
  * of its content. */
 RFHE_MUST_USE rfhe_status rfhe_program_read_public(rfhe_program **out, const void *data, size_t size, rfhe_error *err);
-/* The server's numbers: versioned, hashed, bound to the id. *data is freed with rfhe_free. Planes of a kernel that are
+/* The server's numbers: versioned, hashed, bound to the id, opening the commitment. *data is freed with rfhe_free. Planes of a kernel that are
  * zero or one number take a byte or five. */
 RFHE_MUST_USE rfhe_status rfhe_program_write_weights(uint8_t **data, size_t *size, const rfhe_program *p, rfhe_error *err);
-/* Fills the weights of a public program, once. On failure *p is as it was. */
+/* Fills the weights of a public program, once: those and only those that it commits to. On failure *p is as it was, but
+ * for the salt. */
 RFHE_MUST_USE rfhe_status rfhe_program_read_weights(rfhe_program *p, const void *data, size_t size, rfhe_error *err);
 
 /* Makes FOLDER/client/program.json, FOLDER/server/program.json and FOLDER/server/weights.bin. */

@@ -8,7 +8,7 @@ enum { LOG2_N = 11, N = 1 << LOG2_N, BLOCK = 4, CHANNELS = 3, WIDTH = 16, HEIGHT
 
 static rfhe_status more_keys(rfhe_key_list *list, const rfhe_ckks *c, rfhe_error *err)
 {
-    return rfhe_pack_keys(c, BLOCK, 1, list, err);
+    return rfhe_pack_keys(c, BLOCK, 1, 1, list, err);
 }
 
 /* Pixel (x, y) of channel c is coefficient BLOCK * (y * PITCH + x) + c; a column and rows of zeros are the padding. */
@@ -170,7 +170,7 @@ static void run_layer(rfhe_ct *ct, const refresh_world *w, const layer *l, netwo
     assert_int_equal(rfhe_ct_level(ct), 1);
     MUST(rfhe_ct_convolve(out, CHANNELS, (const rfhe_ct *[]){ct}, 1, kernel, net, CHANNELS * 9,
                           rfhe_plain_scale(ct, 0) / BLOCK, w->ev, err));
-    MUST(rfhe_ct_pack(out, BLOCK, w->ev, err));
+    MUST(rfhe_ct_pack(out, BLOCK, 1, w->ev, err));
     MUST(rfhe_ct_rescale(ct, out[0], w->ev, err));
     MUST(rfhe_ct_add_plain(ct, ct, l->bias, w->ev, err));
     assert_int_equal(rfhe_ct_level(ct), 0);

@@ -33,13 +33,13 @@ static int drop(void **state)
     return 0;
 }
 
-/* Random coefficients: all of them matter or are garbage. */
-static rfhe_ct *random_coeffs(double *x, uint32_t level, double scale, rfhe_rng *rng)
+/* Random coefficients at multiples of gap: all of them matter or are garbage. */
+static rfhe_ct *random_coeffs(double *x, size_t gap, uint32_t level, double scale, rfhe_rng *rng)
 {
     rfhe_pt *pt = NULL;
     rfhe_ct *ct = NULL;
 
-    for (size_t i = 0; i < N; i++) { x[i] = 2 * rfhe_rng_uniform(rng) - 1; }
+    for (size_t i = 0; i < N; i += gap) { x[i] = 2 * rfhe_rng_uniform(rng) - 1; }
     MUST(rfhe_encode_coeffs(&pt, w.c, x, N, level, scale, err));
     MUST(rfhe_ct_new(&ct, w.c, level, err));
     MUST(rfhe_encrypt_secret(ct, pt, w.sk, err));
@@ -65,8 +65,8 @@ static double compare(const rfhe_ct *ct, const double *want, double *worst)
     return sqrt(sum / N);
 }
 
-/* `count` places, of which those with a bit in `present` are there. */
-static void check_pack(size_t count, uint64_t present, uint32_t level)
+/* `count` places, of which those with a bit in `present` are there, in polynomials in X^gap. */
+static void check_pack(size_t count, size_t gap, uint64_t present, uint32_t level)
 {
     rfhe_rng rng = rfhe_rng_seed(test_seed(), 81);
     double *x = test_calloc(N, sizeof *x), *want = test_calloc(N, sizeof *want), worst = 0;
@@ -74,12 +74,12 @@ static void check_pack(size_t count, uint64_t present, uint32_t level)
 
     for (size_t o = 0; o < count; o++) {
         if ((present >> o & 1) == 0) { continue; }
-        ct[o] = random_coeffs(x, level, 0x1p32, &rng);
+        ct[o] = random_coeffs(x, gap, level, 0x1p32, &rng);
         MUST(rfhe_ct_new(&same[o], w.c, level, err));
         MUST(rfhe_ct_copy(same[o], ct[o], err));
-        for (size_t i = 0; i < N; i += count) { want[i + o] = x[i]; }
+        for (size_t i = 0; i < N; i += count * gap) { want[i + o * gap] = x[i]; }
     }
-    MUST(rfhe_ct_pack(ct, count, w.ev, err));
+    MUST(rfhe_ct_pack(ct, count, gap, w.ev, err));
     const double rms = compare(ct[0], want, &worst), estimate = rfhe_ct_error(ct[0]);
     if (rms * sqrt(N) > 2 * estimate || rms * sqrt(N) < estimate / 2) {
         fail_msg("packing of %zu: measured 2^%.2f, estimate 2^%.2f", count, log2(rms * sqrt(N)), log2(estimate));
@@ -90,7 +90,7 @@ static void check_pack(size_t count, uint64_t present, uint32_t level)
     rfhe_evaluator *alone = NULL;
     rfhe_threads_set(1);
     MUST(rfhe_evaluator_new(&alone, w.c, w.keys, err));
-    MUST(rfhe_ct_pack(same, count, alone, err));
+    MUST(rfhe_ct_pack(same, count, gap, alone, err));
     rfhe_evaluator_free(alone);
     rfhe_threads_set(2);
     for (uint32_t h = 0; h < 2; h++) {
@@ -105,13 +105,24 @@ static void check_pack(size_t count, uint64_t present, uint32_t level)
 static void absent_operands_are_zeros(void **state)
 {
     (void)state;
-    check_pack(16, 0xffff, 1);
-    check_pack(16, 0x3ff, 1);  /* ten channels in a block of 16 */
-    check_pack(16, 0x5757, 2); /* the same number at reversed places */
-    check_pack(8, 0x81, 1);
-    check_pack(4, 1, 1);
-    check_pack(2, 3, 0);
-    check_pack(1, 1, 1);
+    check_pack(16, 1, 0xffff, 1);
+    check_pack(16, 1, 0x3ff, 1);  /* ten channels in a block of 16 */
+    check_pack(16, 1, 0x5757, 2); /* the same number at reversed places */
+    check_pack(8, 1, 0x81, 1);
+    check_pack(4, 1, 1, 1);
+    check_pack(2, 1, 3, 0);
+    check_pack(1, 1, 1, 1);
+}
+
+/* The garbage at multiples of the gap goes, and the result lies at multiples of the gap only. */
+static void sparse_packings_stay_sparse(void **state)
+{
+    (void)state;
+    check_pack(16, 2, 0x3ff, 1);
+    check_pack(16, 8, 0xffff, 1);
+    check_pack(4, 64, 0xd, 1);
+    check_pack(16, N / 16, 0x8fff, 1); /* nothing but one number of each */
+    check_pack(1, 4, 1, 1);
 }
 
 static void check_scalars(size_t count, uint64_t absent, uint32_t level, double scale, double most)
@@ -124,7 +135,7 @@ static void check_scalars(size_t count, uint64_t absent, uint32_t level, double 
     while (whole < count) { whole *= 2; }
     for (size_t k = 0; k < count; k++) {
         if (k < 64 && (absent >> k & 1) != 0) { continue; }
-        ct[k] = random_coeffs(x, level, scale, &rng);
+        ct[k] = random_coeffs(x, 1, level, scale, &rng);
         want[k * (N / whole)] = x[0];
     }
     MUST(rfhe_ct_pack_scalars(ct, count, 1, w.ev, err));
@@ -152,13 +163,15 @@ static void misuse_is_told(void **state)
 {
     rfhe_rng rng = rfhe_rng_seed(test_seed(), 83);
     double *x = test_calloc(N, sizeof *x);
-    rfhe_ct *ct[4] = {random_coeffs(x, 1, 0x1p32, &rng), random_coeffs(x, 0, 0x1p32, &rng), NULL, NULL};
+    rfhe_ct *ct[4] = {random_coeffs(x, 1, 1, 0x1p32, &rng), random_coeffs(x, 1, 0, 0x1p32, &rng), NULL, NULL};
     rfhe_ct *none[2] = {NULL, ct[0]};
 
     (void)state;
-    REFUSED(RFHE_E_ARG, "one level", rfhe_ct_pack(ct, 2, w.ev, err));
-    REFUSED(RFHE_E_ARG, "absent", rfhe_ct_pack(none, 2, w.ev, err));
-    REFUSED(RFHE_E_ARG, "power of two", rfhe_ct_pack(ct, 3, w.ev, err));
+    REFUSED(RFHE_E_ARG, "one level", rfhe_ct_pack(ct, 2, 1, w.ev, err));
+    REFUSED(RFHE_E_ARG, "absent", rfhe_ct_pack(none, 2, 1, w.ev, err));
+    REFUSED(RFHE_E_ARG, "powers of two", rfhe_ct_pack(ct, 3, 1, w.ev, err));
+    REFUSED(RFHE_E_ARG, "powers of two", rfhe_ct_pack(ct, 2, 3, w.ev, err));
+    REFUSED(RFHE_E_ARG, "at most", rfhe_ct_pack(ct, 2, N, w.ev, err));
     REFUSED(RFHE_E_ARG, "constants", rfhe_ct_pack_scalars(ct, 0, 1, w.ev, err));
     REFUSED(RFHE_E_ARG, "bound", rfhe_ct_pack_scalars(ct, 1, 0, w.ev, err));
     REFUSED(RFHE_E_ARG, "fit", rfhe_ct_pack_scalars(ct, 1, 0x1p45, w.ev, err));
@@ -166,12 +179,12 @@ static void misuse_is_told(void **state)
     MUST(rfhe_evaluator_new(&bare, w.c, NULL, err));
     REFUSED(RFHE_E_ARG, "key", rfhe_ct_pack_scalars(ct, 1, 1, bare, err));
     rfhe_evaluator_free(bare);
-    rfhe_ct *three[4] = {ct[0], NULL, random_coeffs(x, 1, 0x1p32, &rng), random_coeffs(x, 1, 0x1p32, &rng)};
+    rfhe_ct *three[4] = {ct[0], NULL, random_coeffs(x, 1, 1, 0x1p32, &rng), random_coeffs(x, 1, 1, 0x1p32, &rng)};
     MUST(rfhe_evaluator_new(&bare, w.c, w.keys, err));
     for (size_t i = 1; i < 60; i++) { /* every allocation that fails is told, nothing leaks */
         rfhe_error err = {0};
         rfhe_mem_fail_at(i);
-        const rfhe_status st = rfhe_ct_pack(three, 4, bare, &err);
+        const rfhe_status st = rfhe_ct_pack(three, 4, 1, bare, &err);
         rfhe_mem_fail_at(0);
         if (st == RFHE_OK) { break; }
         assert_int_equal(st, RFHE_E_NOMEM);
@@ -185,6 +198,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(absent_operands_are_zeros),
+        cmocka_unit_test(sparse_packings_stay_sparse),
         cmocka_unit_test(constants_are_packed_and_nothing_else_is_left),
         cmocka_unit_test(misuse_is_told),
     };

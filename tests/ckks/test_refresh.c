@@ -210,7 +210,7 @@ static void both_halves_go_and_come_as_real_vectors(void **state)
     encrypt(t, t->a, SLOTS, 3);
     memcpy(t->re, im, sizeof t->re);
     encrypt(t, high, SLOTS, 3);
-    assert_int_equal(rfhe_ct_to_coeffs_halves(t->b, t->a, high, t->r, t->ev, &err), RFHE_OK);
+    assert_int_equal(rfhe_ct_to_coeffs_halves(t->b, t->a, high, t->r, NULL, t->ev, &err), RFHE_OK);
     assert_int_equal(rfhe_ct_mul_monomial(t->b, t->b, 2, t->ev, &err), RFHE_OK);
     if (rfhe_ct_raise_halves(t->a, high, t->b, t->r, t->ev, &err) != RFHE_OK) { fail_msg("%s", err.text); }
     for (int h = 0; h < 2; h++) {

@@ -2,6 +2,9 @@
  * influence one another. */
 #include "infer_world.h"
 
+#include "plan/lower.h"
+#include "plan_networks.h"
+
 typedef struct watch {
     sides *s;
     float **exact; /* of the twin */
@@ -22,7 +25,7 @@ static rfhe_status look(void *user, uint32_t i, uint32_t t, const rfhe_ct *ct, r
     if (st == RFHE_OK) { st = rfhe_decode_coeffs(x, WORLD_N, pt, err); }
     if (st == RFHE_OK && w->s->p->instruction[i].kind != RFHE_DO_REPLY) {
         float *got = calloc(rfhe_layout_numbers(l), sizeof *got);
-        rfhe_layout_gather(got, l, t, x);
+        rfhe_layout_gather(got, l, rfhe_program_log2_gap(w->s->p), t, x);
         const size_t one = (size_t)l->height * l->width, from = t * l->block * one;
         for (size_t k = from; k < from + one * l->block && k < rfhe_layout_numbers(l); k++) {
             worst = fmax(worst, fabs((double)got[k] - (double)w->exact[tensor][k]));
@@ -32,7 +35,7 @@ static rfhe_status look(void *user, uint32_t i, uint32_t t, const rfhe_ct *ct, r
             float *zero = calloc(rfhe_layout_numbers(l), sizeof *zero);
             double *mark = calloc(WORLD_N, sizeof *mark);
             for (size_t k = 0; k < rfhe_layout_numbers(l); k++) { zero[k] = 1; }
-            rfhe_layout_scatter(mark, WORLD_N, l, t, zero);
+            rfhe_layout_scatter(mark, WORLD_N, l, rfhe_program_log2_gap(w->s->p), t, zero);
             for (size_t k = 0; k < WORLD_N; k++) { worst = mark[k] == 0 ? fmax(worst, fabs(x[k])) : worst; }
             free(zero);
             free(mark);
@@ -107,6 +110,57 @@ static void both_halves_masks_and_phases(void **state)
     check_program(program_of_halves(1), "halves");
 }
 
+static void gaps_between_the_coefficients(void **state)
+{
+    (void)state;
+    check_program(program_of_gaps(1), "gaps");
+}
+
+/* From a network through the planner, which leaves gaps: ciphertexts, twin and network agree. */
+static void a_planned_network_with_gaps(void **state)
+{
+    const rfhe_plan_options opt = {.insecure_log2_n = WORLD_LOG2_N, .no_bill = true};
+    const rfhe_twin_options exact = {.is_exact = true};
+    uint32_t found = 0;
+
+    (void)state;
+    for (uint64_t seed = 1; found < 3; seed++) {
+        rfhe_graph *g = random_network(seed);
+        rfhe_program *p = NULL;
+        if (rfhe_plan(&p, g, &opt, NULL) != RFHE_OK || rfhe_program_log2_gap(p) == 0 || p->n_activations == 0) {
+            rfhe_program_free(p);
+            rfhe_graph_free(g);
+            continue;
+        }
+        sides s = sides_new(p);
+        rfhe_twin *twin = NULL;
+        rfhe_message request = {0}, reply = {0};
+        double *want = test_calloc(p->outputs, sizeof *want), most = 1, off = 0, worst = 0;
+        float *got = test_calloc(p->outputs, sizeof *got), *clear = test_calloc(p->outputs, sizeof *clear);
+        run_network(want, p->outputs, g, s.image);
+        MUST(rfhe_twin_new(&twin, p, &exact, err));
+        MUST(rfhe_twin_run(twin, clear, s.image, 1, 0, NULL, err));
+        MUST(rfhe_client_encrypt(&request, s.client, s.image, err));
+        MUST(rfhe_server_run(&reply, s.server, &request, NULL, NULL, err));
+        MUST(rfhe_client_decrypt(got, s.client, &reply, err));
+        for (uint32_t k = 0; k < p->outputs; k++) {
+            most = fmax(most, fabs(want[k]));
+            off = fmax(off, fabs(want[k] - (double)clear[k]));
+            worst = fmax(worst, fabs(got[k] - (double)clear[k]));
+        }
+        print_message("network %" PRIu64 ", gap 2^%u, %u activations: twin off by %.1e, encrypted from it by %.1e, outputs up to %.1f\n",
+                      seed, rfhe_program_log2_gap(p), p->n_activations, off, worst, most);
+        assert_true(off < 3e-4 * most && worst < 5e-3 * most);
+        found++;
+        rfhe_message_clear(&request);
+        rfhe_message_clear(&reply);
+        rfhe_twin_free(twin);
+        test_free(want), test_free(got), test_free(clear);
+        rfhe_graph_free(g);
+        sides_free(&s);
+    }
+}
+
 static void answer(sides *s, uint8_t **reply, size_t *n, const uint8_t *request, size_t size)
 {
     MUST(rfhe_server_answer(reply, n, s->server, request, size, NULL, NULL, err));
@@ -146,6 +200,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(several_ciphertexts_strides_and_residuals),
         cmocka_unit_test(both_halves_masks_and_phases),
+        cmocka_unit_test(gaps_between_the_coefficients),
+        cmocka_unit_test(a_planned_network_with_gaps),
         cmocka_unit_test(requests_do_not_influence_one_another),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -13,8 +13,8 @@
 #include "paf/node.h"
 #include "plan/lower.h"
 
-/* One random network: true when it could be planned. */
-static bool compare(uint64_t seed, uint32_t log2_n)
+/* One random network: true when it could be planned; *gaps counts those that do not use all slots. */
+static bool compare(uint64_t seed, uint32_t log2_n, size_t *gaps)
 {
     rfhe_graph *g = random_network(seed);
     const rfhe_shape *in = &g->values[g->inputs[0]].shape;
@@ -37,6 +37,7 @@ static bool compare(uint64_t seed, uint32_t log2_n)
     run_network(want, p->outputs, g, image);
     run_in_coefficients(got, p, image);
     for (uint32_t i = 0; i < p->outputs; i++) { most = fmax(most, fabs(want[i])); }
+    *gaps += rfhe_program_log2_gap(p) > 0;
     for (uint32_t i = 0; i < p->outputs; i++) {
         if (!(fabs(want[i] - got[i]) <= 3e-4 * most)) {
             fail_msg("seed %" PRIu64 ": output %u is %.8g, the network says %.8g", seed, i, got[i], want[i]);
@@ -54,13 +55,14 @@ static void programs_compute_what_networks_compute(void **state)
 {
     const uint64_t seed = test_seed();
     const size_t rounds = test_rounds(120);
-    size_t planned = 0;
+    size_t planned = 0, gaps = 0;
 
     (void)state;
-    for (size_t i = 0; i < rounds; i++) { planned += compare(seed + i, i % 2 == 0 ? 11 : 12); }
-    print_message("%zu of %zu random networks could be planned\n", planned, rounds);
+    for (size_t i = 0; i < rounds; i++) { planned += compare(seed + i, i % 3 == 0 ? 10 : i % 3 == 1 ? 11 : 12, &gaps); }
+    print_message("%zu of %zu random networks could be planned, %zu of them in sparse packings\n", planned, rounds, gaps);
     assert_true(planned * 10 > rounds * 9);
-    assert_true(compare(20261327, 11)); /* a constant added behind a BN, which nn/exec once read in the wrong order */
+    assert_true(gaps > 0 && gaps < planned);
+    assert_true(compare(20261327, 11, &gaps)); /* a constant added behind a BN, which nn/exec once read in the wrong order */
 }
 
 /* A 3 x 3 convolution with padding: rows must be further apart than the image is wide. */
@@ -204,6 +206,74 @@ static void merged_networks_are_planned(void **state)
     rfhe_graph_free(g);
 }
 
+/* The widest gap that holds the network is the fastest; a network that fills the ring has none. */
+static void small_networks_leave_gaps(void **state)
+{
+    static const struct {
+        const char *name;
+        double width;
+        uint32_t gap;
+    } cases[] = {{"lenet", 1, 1}, {"lenet", 0.34, 3}, {"fashion-cnn", 0.125, 2}, {"resnet20", 1, 0}};
+    const rfhe_plan_options opt = {.no_bill = true};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const rfhe_zoo_options size = {.width = cases[i].width, .classes = 10};
+        rfhe_graph *g = zoo_network(cases[i].name, &size);
+        rfhe_program *p = NULL;
+        rfhe_error err = {0};
+        if (rfhe_plan(&p, g, &opt, &err) != RFHE_OK) { fail_msg("%s: %s", cases[i].name, err.text); }
+        print_message("%s, width %.2f: gap 2^%u\n", cases[i].name, cases[i].width, rfhe_program_log2_gap(p));
+        assert_int_equal(rfhe_program_log2_gap(p), cases[i].gap);
+        for (uint32_t t = 0; t < p->n_tensors; t++) { /* nothing beyond the ring in use */
+            const rfhe_layout *l = &p->tensor[t].layout;
+            assert_true(rfhe_layout_index(l, l->block - 1, l->height - 1, l->width - 1) < (size_t)1 << rfhe_program_log2_used(p));
+        }
+        rfhe_program_free(p);
+        rfhe_graph_free(g);
+    }
+}
+
+/* A budget: what is fastest first, then sparser packings, then fewer keys, then a refusal with the numbers. */
+static void a_budget_chooses_the_packing(void **state)
+{
+    rfhe_plan_options opt = {.insecure_log2_n = 11, .threads = 1};
+    double least = INFINITY;
+    rfhe_graph *g = NULL;
+    rfhe_program *p = NULL;
+    rfhe_error err = {0};
+    uint32_t changes = 0, gap = 0;
+    bool is_lean = false;
+
+    (void)state;
+    for (uint64_t seed = 1; p == NULL; seed++) {
+        g = random_network(seed);
+        if (rfhe_plan(&p, g, &opt, &err) != RFHE_OK || rfhe_program_log2_gap(p) > 0) {
+            rfhe_program_free(p);
+            rfhe_graph_free(g);
+            p = NULL;
+        }
+        err = (rfhe_error){0};
+    }
+    for (;;) { /* always a byte less than the last one takes */
+        const double memory = p->bill.memory_bytes, seconds = p->bill.seconds;
+        changes += rfhe_program_log2_gap(p) != gap;
+        gap = rfhe_program_log2_gap(p);
+        is_lean = p->refresh.lean;
+        assert_true(memory < least);
+        least = memory;
+        opt.memory = memory - 1;
+        rfhe_program_free(p);
+        p = NULL;
+        if (rfhe_plan(&p, g, &opt, &err) != RFHE_OK) { break; }
+        assert_true(p->bill.memory_bytes <= opt.memory && (p->refresh.lean || p->bill.seconds >= seconds));
+    }
+    assert_null(p);
+    assert_non_null(strstr(err.text, "needs at least"));
+    assert_true(is_lean && changes > 0);
+    rfhe_graph_free(g);
+}
+
 static int nothing_is_left(void **state)
 {
     (void)state;
@@ -217,6 +287,8 @@ int main(void)
         cmocka_unit_test(a_pitch_without_padding_is_found),
         cmocka_unit_test(every_network_of_the_zoo_is_planned),
         cmocka_unit_test(merged_networks_are_planned),
+        cmocka_unit_test(small_networks_leave_gaps),
+        cmocka_unit_test(a_budget_chooses_the_packing),
     };
 
     return cmocka_run_group_tests(tests, NULL, nothing_is_left);

@@ -4,6 +4,7 @@
 #include "plan_networks.h"
 
 #include <math.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -270,6 +271,64 @@ static void damaged_weights_are_refused(void **state)
     rfhe_program_free(other);
 }
 
+/* Puts the id and the hash of a weights file right, as a forger would. */
+static void adopt(uint8_t *weights, size_t size, const rfhe_program *p)
+{
+    memcpy(weights + 24, p->id, sizeof p->id);
+    (void)crypto_generichash(weights + size - 32, 32, weights, size - 32, NULL, 0);
+}
+
+/* One architecture with other weights is another program; the same network planned again is one, too, so that nobody can
+ * tell whether two programs have the same weights. Nothing else of the public part tells them apart. */
+static void every_model_has_an_id_of_its_own(void **state)
+{
+    rfhe_graph *g = NULL;
+    rfhe_program *p = NULL, *again = NULL, *q = NULL;
+    const rfhe_plan_options opt = {.insecure_log2_n = 11, .no_bill = true};
+    rfhe_text t = {0}, u = {0};
+    uint8_t *weights = NULL;
+    size_t size = 0;
+    rfhe_error err = {0};
+
+    (void)state;
+    for (uint64_t seed = test_seed(); p == NULL || p->n_activations == 0; seed++) {
+        rfhe_program_free(p);
+        rfhe_graph_free(g);
+        p = NULL;
+        g = random_network(seed);
+        if (rfhe_plan(&p, g, &opt, &err) != RFHE_OK) { p = NULL; }
+    }
+    assert_int_equal(rfhe_plan(&again, g, &opt, &err), RFHE_OK);
+    assert_memory_not_equal(p->id, again->id, sizeof p->id);
+    assert_memory_not_equal(p->commitment, again->commitment, sizeof p->commitment);
+    assert_memory_not_equal(p->salt, again->salt, sizeof p->salt);
+    float *const w = &again->linear[0].term[0].stencil.w[0];
+    *w = *w != 0 ? 2 * *w : 1;
+    assert_int_equal(rfhe_program_seal(again, &err), RFHE_OK);
+    assert_int_equal(rfhe_program_write_public(&t, p), RFHE_OK);
+    assert_int_equal(rfhe_program_read_public(&q, t.data, t.size, &err), RFHE_OK);
+    assert_int_equal(rfhe_program_write_weights(&weights, &size, again, &err), RFHE_OK);
+    assert_int_equal(rfhe_program_read_weights(q, weights, size, &err), RFHE_E_FORMAT);
+    assert_non_null(strstr(err.text, "another program"));
+    adopt(weights, size, p);
+    err = (rfhe_error){0};
+    assert_int_equal(rfhe_program_read_weights(q, weights, size, &err), RFHE_E_FORMAT);
+    assert_non_null(strstr(err.text, "not those"));
+    assert_null(q->linear[0].term[0].stencil.w);
+    /* A public part of its own for the other weights; with both hashes equal nothing is left that differs. */
+    memcpy(again->commitment, p->commitment, sizeof p->commitment);
+    memcpy(again->id, p->id, sizeof p->id);
+    assert_int_equal(rfhe_program_write_public(&u, again), RFHE_OK);
+    assert_string_equal(t.data, u.data);
+    rfhe_free(weights);
+    rfhe_text_clear(&t);
+    rfhe_text_clear(&u);
+    rfhe_program_free(p);
+    rfhe_program_free(q);
+    rfhe_program_free(again);
+    rfhe_graph_free(g);
+}
+
 static void networks_that_cannot_be_planned_are_named(void **state)
 {
     rfhe_graph *g = NULL;
@@ -325,6 +384,32 @@ static void calibrations_are_read_as_written(void **state)
     rfhe_program_free(p);
 }
 
+/* Slots that make no sense, or a ring in use that is smaller than the layouts. */
+static void impossible_gaps_are_refused(void **state)
+{
+    static const uint32_t wrong[] = {1, 7, 11, 12, 31, 32, 1U << 31, UINT32_MAX};
+    rfhe_program *p = NULL;
+    rfhe_error err = {0};
+
+    (void)state;
+    for (uint64_t seed = test_seed(); p == NULL || rfhe_program_log2_gap(p) > 0; seed++) {
+        rfhe_program_free(p);
+        p = some_program(seed);
+    }
+    p->refresh.log2_slots = 10; /* all of them, said explicitly */
+    assert_int_equal(rfhe_program_check(p, &err), RFHE_OK);
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        err = (rfhe_error){0};
+        p->refresh.log2_slots = wrong[i];
+        assert_int_equal(rfhe_program_check(p, &err), RFHE_E_FORMAT);
+        assert_non_null(strstr(err.text, "slots"));
+    }
+    p->refresh.log2_slots = 8;
+    err = (rfhe_error){0};
+    assert_int_not_equal(rfhe_program_check(p, &err), RFHE_OK);
+    rfhe_program_free(p);
+}
+
 static void packing_trees_are_counted(void **state)
 {
     (void)state;
@@ -349,8 +434,10 @@ int main(void)
         cmocka_unit_test(damaged_public_parts_are_refused),
         cmocka_unit_test(impossible_programs_are_refused),
         cmocka_unit_test(damaged_weights_are_refused),
+        cmocka_unit_test(every_model_has_an_id_of_its_own),
         cmocka_unit_test(networks_that_cannot_be_planned_are_named),
         cmocka_unit_test(calibrations_are_read_as_written),
+        cmocka_unit_test(impossible_gaps_are_refused),
         cmocka_unit_test(packing_trees_are_counted),
     };
 

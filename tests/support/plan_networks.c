@@ -339,7 +339,7 @@ static void product(double *to, size_t n, const rfhe_program *p, const rfhe_line
 
 void run_in_coefficients(double *out, const rfhe_program *p, const float *image)
 {
-    const size_t n = (size_t)1 << p->ckks.log2_n;
+    const size_t n = (size_t)1 << rfhe_program_log2_used(p);
     double **tensor = rfhe_calloc(p->n_tensors, sizeof *tensor), *poly = rfhe_alloc(n, sizeof *poly);
     bool *valid = rfhe_alloc(n, sizeof *valid);
 
