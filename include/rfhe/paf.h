@@ -123,7 +123,8 @@ typedef struct rfhe_paf_schedule {
 
 /* f(u) with the product u * P(u) merged into the last stage.
  * max: the value is ((a - b) P(a - b)) / 2, to which (a + b)/2 is added at no depth: the same program without the
- * term u/2, so it has the same depth.  RFHE_E_ARG for a PAF that fails rfhe_paf_check, RFHE_E_NOMEM. Milliseconds. */
+ * term u/2, so it has the same depth.  RFHE_E_ARG for a PAF that fails rfhe_paf_check or where a constant would be all
+ * there is, RFHE_E_NOMEM. Milliseconds. */
 RFHE_API RFHE_MUST_USE rfhe_status rfhe_paf_schedule_relu(rfhe_paf_schedule *out, const rfhe_paf *p,
                                                           rfhe_error *err);
 RFHE_API RFHE_MUST_USE rfhe_status rfhe_paf_schedule_max(rfhe_paf_schedule *out, const rfhe_paf *p,

@@ -15,7 +15,7 @@
 
 static const rfhe_opt options[] = {
     {"form", 'f', RFHE_OPT_TEXT, "F[,F...]", NULL,
-     "one form for all activations, or one for each, see `rfhe paf list` (default: even8)"},
+     "one form for all activations, or one for each, or one and exceptions NODE=F; see `rfhe paf list` (default: even8)"},
     {"recipe", 'r', RFHE_OPT_CHOICE, "NAME",
      "direct|baseline|ct|at|pa|pa+at|ct+pa|ct+pa+at|oneshot", "how (default: oneshot)"},
     {"scale", 0, RFHE_OPT_CHOICE, "KIND", "static|dynamic",
@@ -34,8 +34,35 @@ typedef rfhe_replace_job job;
 
 /* --- Options --- */
 
+/* "NODE=F": form F for that activation alone. Before the network is known only the form is looked at. */
+static rfhe_status read_exception(job *j, const char *node, const char *form, rfhe_error *err)
+{
+    const rfhe_graph *g = j->base;
+    uint32_t at = 0, n = 0;
+    bool found = g == NULL;
+
+    for (uint32_t i = 0; g != NULL && i < g->n_nodes; i++) {
+        if (!rfhe_method_is_activation(&g->nodes[i])) { continue; }
+        if (strcmp(g->nodes[i].name, node) == 0) {
+            found = true;
+            at = n;
+        }
+        n++;
+    }
+    if (!found) { return rfhe_fail(err, RFHE_E_ARG, "the network has no activation '%.100s'", node); }
+    if (n > RFHE_REPLACE_MAX_FORMS) {
+        return rfhe_fail(err, RFHE_E_ARG, "more than %d activations", RFHE_REPLACE_MAX_FORMS);
+    }
+    for (; j->n_forms < n; j->n_forms++) { j->forms[j->n_forms] = j->forms[0]; }
+    if (g != NULL) { j->forms[at] = form; }
+    return RFHE_OK;
+}
+
+/* F, or F,F,...: one for each activation, or F,NODE=F,...: all but some. Called again when the network is known. */
 static rfhe_status read_forms(job *j, rfhe_error *err)
 {
+    bool has_exceptions = false;
+
     rfhe_free(j->forms_text);
     j->n_forms = 0;
     j->forms_text = rfhe_strdup(j->form);
@@ -44,12 +71,25 @@ static rfhe_status read_forms(job *j, rfhe_error *err)
         char *comma = strchr(at, ',');
         rfhe_paf p;
         if (comma != NULL) { *comma = '\0'; }
-        const rfhe_status st = rfhe_paf_from_name(&p, at, err);
+        char *const equals = strrchr(at, '=');
+        rfhe_status st = rfhe_paf_from_name(&p, equals != NULL ? equals + 1 : at, err);
         if (st != RFHE_OK) { return st; }
-        if (j->n_forms == RFHE_REPLACE_MAX_FORMS) { return rfhe_fail(err, RFHE_E_ARG, "more than %d forms", RFHE_REPLACE_MAX_FORMS); }
-        j->forms[j->n_forms++] = at;
+        if (equals != NULL && (has_exceptions || j->n_forms == 1)) {
+            *equals = '\0';
+            has_exceptions = true;
+            st = read_exception(j, at, equals + 1, err);
+            if (st != RFHE_OK) { return st; }
+        } else if (equals != NULL || has_exceptions) {
+            return rfhe_fail(err, RFHE_E_ARG, "--form is one form, or one for each activation, or one and exceptions NODE=F");
+        } else if (j->n_forms == RFHE_REPLACE_MAX_FORMS) {
+            return rfhe_fail(err, RFHE_E_ARG, "more than %d forms", RFHE_REPLACE_MAX_FORMS);
+        } else {
+            j->forms[j->n_forms++] = at;
+        }
         at = comma != NULL ? comma + 1 : NULL;
     }
+    j->replace.forms = j->forms;
+    j->replace.n_forms = j->n_forms;
     return RFHE_OK;
 }
 
@@ -139,10 +179,7 @@ static rfhe_status read_options(job *j, rfhe_error *err)
     if (!(j->replace.margin >= 0)) { return rfhe_fail(err, RFHE_E_ARG, "--margin must not be below 0"); }
     read_training(j);
     read_published(j);
-    const rfhe_status st = read_forms(j, err);
-    j->replace.forms = j->forms;
-    j->replace.n_forms = j->n_forms;
-    return st;
+    return read_forms(j, err);
 }
 
 /* --- Images --- */
@@ -341,6 +378,7 @@ rfhe_status rfhe_replace_prepare(rfhe_replace_job *j, bool wants_training, rfhe_
         if (strcmp(j->pool, modes[i]) == 0) { mode = (rfhe_pool_mode)i; }
     }
     RFHE_TRY(rfhe_method_pools(j->base, mode, &j->pools, err));
+    RFHE_TRY(read_forms(j, err));
     const bool dynamic = j->dynamic;
     j->dynamic = false;
     if (!j->searching) { RFHE_TRY(measure(j, &j->before, j->teacher, err)); }
@@ -363,6 +401,7 @@ rfhe_status rfhe_replace_once(rfhe_replace_job *j, bool quick, rfhe_error *err)
     RFHE_TRY(rfhe_method_replace(&j->report, j->net, &j->profile, &j->replace, err));
     rfhe_cli_note(j->cli, "%zu activations replaced, deepest %u; fits %.2f s", j->report.n, j->report.depth_max,
                   j->report.fit_seconds);
+    if (!j->published) { RFHE_TRY(rfhe_method_merge(j->net, &j->report, &j->merged, err)); }
     if (!j->trains || !quick) {
         RFHE_TRY(measure(j, &j->tuned, j->net, err));
         if (!j->dynamic && !quick) { RFHE_TRY(overflow(j, &j->overflow_tuned, &j->beyond_tuned, err)); }
@@ -407,6 +446,7 @@ void rfhe_replace_forget(rfhe_replace_job *j)
     j->report = (rfhe_replace_report){0};
     j->overflow_tuned = j->overflow_trained = j->overflow_after = NULL;
     j->widened = 0;
+    j->merged = 0;
     j->net = NULL;
     j->n_overflow = 0;
     j->tuned = j->after = j->fixed = (rfhe_loss_sums){0};
@@ -454,6 +494,15 @@ done:
 
 /* --- Telling --- */
 
+/* The row of that activation; NULL when there is none, as for one that was merged. */
+static const rfhe_overflow *overflow_of(const rfhe_overflow *rows, size_t n, const char *node)
+{
+    for (size_t i = 0; rows != NULL && i < n; i++) {
+        if (strcmp(rows[i].node, node) == 0) { return &rows[i]; }
+    }
+    return NULL;
+}
+
 double rfhe_replace_stderr(const rfhe_loss_sums *s)
 {
     const double p = rfhe_replace_top1(s);
@@ -478,21 +527,22 @@ static void write_layers(const job *j, rfhe_json *w)
         rfhe_json_number(w, "sigma", r->sigma);
         rfhe_json_number(w, "fit_error_before", r->relative_before);
         rfhe_json_number(w, "fit_error_after", r->relative_after);
-        if (i < j->n_overflow && j->overflow_tuned != NULL) {
-            const double n = (double)j->overflow_tuned[i].images;
-            rfhe_json_number(w, "overflow_before", (double)j->overflow_tuned[i].beyond / n);
-            rfhe_json_number(w, "overflow_worst_before", j->overflow_tuned[i].worst);
+        rfhe_json_bool(w, "merged", r->merged);
+        const rfhe_overflow *o = overflow_of(j->overflow_tuned, j->n_overflow, r->node);
+        if (o != NULL) {
+            rfhe_json_number(w, "overflow_before", (double)o->beyond / (double)o->images);
+            rfhe_json_number(w, "overflow_worst_before", o->worst);
         }
-        if (i < j->n_overflow && j->overflow_trained != NULL) {
-            const double n = (double)j->overflow_trained[i].images;
-            rfhe_json_number(w, "overflow_trained", (double)j->overflow_trained[i].beyond / n);
-            rfhe_json_number(w, "overflow_worst_trained", j->overflow_trained[i].worst);
+        o = overflow_of(j->overflow_trained, j->n_overflow, r->node);
+        if (o != NULL) {
+            rfhe_json_number(w, "overflow_trained", (double)o->beyond / (double)o->images);
+            rfhe_json_number(w, "overflow_worst_trained", o->worst);
         }
-        if (i < j->n_overflow && j->overflow_after != NULL) {
-            const double n = (double)j->overflow_after[i].images;
-            rfhe_json_number(w, "overflow_after", (double)j->overflow_after[i].beyond / n);
-            rfhe_json_number(w, "overflow_values_after", j->overflow_after[i].share);
-            rfhe_json_number(w, "overflow_worst_after", j->overflow_after[i].worst);
+        o = overflow_of(j->overflow_after, j->n_overflow, r->node);
+        if (o != NULL) {
+            rfhe_json_number(w, "overflow_after", (double)o->beyond / (double)o->images);
+            rfhe_json_number(w, "overflow_values_after", o->share);
+            rfhe_json_number(w, "overflow_worst_after", o->worst);
         }
         rfhe_json_end_object(w);
     }
@@ -514,6 +564,7 @@ static void write_json(const job *j)
     rfhe_json_string(&w, "pool", j->pool);
     rfhe_json_integer(&w, "relu_depth", j->depth);
     rfhe_json_integer(&w, "activations", (int64_t)j->report.n);
+    rfhe_json_integer(&w, "merged", j->merged);
     rfhe_json_integer(&w, "images", (int64_t)j->after.images);
     rfhe_json_number(&w, "top1_before", rfhe_replace_top1(&j->before));
     rfhe_json_number(&w, "top1_tuned", rfhe_replace_top1(&j->tuned));
@@ -562,10 +613,12 @@ static void write_text(const job *j)
                      "range/sd", "fit", "beyond");
     for (size_t i = 0; i < j->report.n; i++) {
         const rfhe_replace_row *r = &j->report.row[i];
-        const rfhe_overflow *o = j->overflow_after != NULL ? j->overflow_after : j->overflow_tuned;
+        const rfhe_overflow *o = overflow_of(j->overflow_after != NULL ? j->overflow_after : j->overflow_tuned,
+                                             j->n_overflow, r->node);
         char beyond[24] = "-";
-        if (o != NULL && i < j->n_overflow && o[i].images > 0) {
-            (void)snprintf(beyond, sizeof beyond, "%.2f %%", 100 * (double)o[i].beyond / (double)o[i].images);
+        if (r->merged) { (void)snprintf(beyond, sizeof beyond, "merged"); }
+        if (o != NULL && o->images > 0) {
+            (void)snprintf(beyond, sizeof beyond, "%.2f %%", 100 * (double)o->beyond / (double)o->images);
         }
         rfhe_text_printf(out, "%-28.28s %-10s %5u %8zu %10.3g %8.2f %8.4f %9s\n", r->node, r->form, r->depth,
                          r->channels, r->scale_hi, r->sigma > 0 ? r->scale_hi / r->sigma : 0, r->relative_after, beyond);
@@ -623,10 +676,15 @@ const rfhe_command rfhe_cmd_replace = {
         "teaches. `baseline`, `at`, `pa` and their combinations with `ct` are the published recipes: groups of epochs "
         "that train coefficients and layers in turn (at), activation after activation (pa), as long as that helps; "
         "--faults repeats the mistakes of their released code.\n\n"
+        "Activations of the form `linear` are dropped: the line and the two convolutions around it become one convolution "
+        "before training, where nothing but BatchNormalization is in between; that saves a refresh of the encrypted "
+        "network. At the border the merged convolution differs, which training makes up for. Published recipes that train "
+        "do not merge; a line that is not merged is a polynomial like others.\n\n"
         "Training images set aside (--val-fraction) choose the epoch that is stored; test images are looked at for the "
         "report only. The output is standard ONNX: each polynomial is a chain of Mul, Add and Sub, described in the "
         "metadata under rfhe.paf.N. Interrupted, and run again with the same options, the command continues.",
     .example = "rfhe replace resnet20.onnx --form even4 --data cifar10:data/cifar10 --epochs 20 --dtype bf16 -o d2.onnx\n"
+               "rfhe replace resnet20.onnx --form even4,layer1.0.relu1=linear,layer3.2.relu1=linear --data cifar10:data/cifar10 -o m2.onnx\n"
                "rfhe replace resnet20.onnx --form f1f1g1g1 --recipe ct --data cifar10:data/cifar10 -o ct.onnx --json",
     .options = options,
     .min_args = 1,

@@ -82,7 +82,7 @@ typedef struct rfhe_replace_job {
     uint64_t beyond_tuned, beyond_trained, beyond_after, image_passes;
     double penalty, seconds, headroom;
     size_t widened; /* ranges that training images left and that were stated anew */
-    uint32_t pools, depth;
+    uint32_t pools, depth, merged; /* merged: activations that became part of a convolution */
 } rfhe_replace_job;
 
 /* Opens everything, measures the ReLU network and collects the profile, which all replacements use. `wants_training`:

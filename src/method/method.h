@@ -3,6 +3,7 @@
  *   profile    what values reach every activation, by layer and channel           (profile.c)
  *   pools      MaxPool becomes average pooling, a convolution, or a tree of ReLUs  (pools.c)
  *   replace    every ReLU becomes a PAF, fitted to its profile (CT)                (replace.c)
+ *   merge      where that is a line, the convolutions around it become one         (merge.c)
  *   recipes    training around that: one-shot, and the published ones              (recipe.c, progressive.c)
  *
  * Facts and sources: [ReLUFHE], [SmartPAF24]; what differs from them is said where it does. */
@@ -105,6 +106,7 @@ typedef struct rfhe_replace_row {
     double scale_lo, scale_hi; /* over the sets                                             */
     double sigma;              /* of the layer                                              */
     double relative_before, relative_after; /* weighted RMS error of ReLU, mean over channels */
+    bool merged; /* gone with the convolution before it, see rfhe_method_merge */
 } rfhe_replace_row;
 
 typedef struct rfhe_replace_report { /* zero state; free rows with rfhe_free */
@@ -127,6 +129,24 @@ RFHE_MUST_USE rfhe_status rfhe_method_fix_scales(rfhe_graph *g, const rfhe_profi
                                                  double margin, rfhe_error *err);
 /* Largest encrypted depth of an activation of the network. */
 RFHE_MUST_USE rfhe_status rfhe_method_depth(uint32_t *out, const rfhe_graph *g, rfhe_error *err);
+
+/* ---- activations that are dropped ---- */
+
+/* Whether rfhe_method_merge would merge this activation (a Relu, a Clip from 0 or a PAF; by name) if it were a PAF
+ * "linear": it stands between two convolutions of one group and two dimensions, nobody else reads what is in between, and
+ * only a BatchNormalization may come before it. Needs shapes. Merging others first does not change the answer. */
+bool rfhe_method_can_merge(const rfhe_graph *g, const char *activation);
+
+/* Conv, [BatchNormalization,] line, Conv become one Conv, wherever rfhe_method_can_merge and the PAF is a line; chains of
+ * them too. The result has the second one's name, a kernel of (k1 - 1) d1 + (k2 - 1) d2 s1 + 1, stride s1 s2, padding
+ * p1 + p2 s1. Every place whose window of the second convolution lies inside of the intermediate image keeps its value,
+ * up to rounding. At the border values change: there the second convolution read zeros; the merged one reads what the
+ * first one and the line make of the zeros around the input. Needs shapes, and leaves them. Other lines stay.
+ *   report   may be NULL; rows of merged activations are marked
+ *   count    may be NULL: how many
+ * RFHE_E_ARG for a PAF that is not sound, RFHE_E_NOMEM. Cost: the products of all pairs of weights. */
+RFHE_MUST_USE rfhe_status rfhe_method_merge(rfhe_graph *g, rfhe_replace_report *report, uint32_t *count,
+                                            rfhe_error *err);
 
 /* ---- the one-shot recipe ---- */
 

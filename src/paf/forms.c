@@ -206,6 +206,14 @@ static void build_delphi(rfhe_paf *p, unsigned unused)
     put_even_monomials(p, 0.1992, 0.5002, 0.1997, 0);
 }
 
+/* The line with the smallest largest error on [-1, 1]: for activations that are dropped. */
+static void build_linear(rfhe_paf *p, unsigned unused)
+{
+    (void)unused;
+    *p = (rfhe_paf){
+        .kind = RFHE_PAF_GENERAL, .n_stages = 1, .n_terms = {2}, .coef = {{0.25, 0.5}}};
+}
+
 /* Orthogonal projection of ReLU under N(0, 1): phi(0) + x/2 + phi(0) He_2(x)/2! - phi(0) He_4(x)/4! + ... */
 static void build_hermite(rfhe_paf *p, unsigned degree)
 {
@@ -267,6 +275,9 @@ static const entry catalogue[] = {
     {{"even8", "one even polynomial, degree 8", OURS, 0}, build_even, 8},
     {{"even14", "one even polynomial, degree 14", OURS, 0}, build_even, 14},
     {{"even30", "one even polynomial, degree 30", OURS, 0}, build_even, 30},
+    {{"linear", "a line: the activation is dropped", "minimax for ReLU: 1/4 + u/2", 0},
+     build_linear,
+     0},
     {{"square", "u^2", "CryptoNets, ICML 2016", 1}, build_square, 0},
     {{"delphi", "0.1992 + 0.5002 u + 0.1997 u^2", "Delphi, USENIX Security 2020 (released code)",
       1},

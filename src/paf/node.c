@@ -35,6 +35,13 @@ static rfhe_paf shape_of(const rfhe_attr *a)
     return p;
 }
 
+bool rfhe_paf_node_is_line(const rfhe_node *n)
+{
+    if (!rfhe_paf_node_is(n)) { return false; }
+    const rfhe_paf p = shape_of(&n->attr);
+    return p.kind == RFHE_PAF_GENERAL && p.n_terms[0] == 2;
+}
+
 static void coef_from(rfhe_paf *p, const float *coef)
 {
     double flat[RFHE_PAF_MAX_COEFS];

@@ -39,6 +39,8 @@ RFHE_MUST_USE rfhe_status rfhe_paf_node_set(rfhe_graph *g, uint32_t at, const ch
 /* Reads it back: *sets, and if p and scale are not NULL their values. RFHE_E_ARG when it is not a sound PAF node. */
 RFHE_MUST_USE rfhe_status rfhe_paf_node_get(const rfhe_graph *g, const rfhe_node *n, rfhe_paf *p,
                                             double *scale, size_t *sets, rfhe_error *err);
+/* Whether it is a polynomial of degree 1, a general one: the form "linear". Needs no multiplication of ciphertexts. */
+bool rfhe_paf_node_is_line(const rfhe_node *n);
 static inline const char *rfhe_paf_node_form(const rfhe_node *n)
 {
     return n->attr.custom.label;

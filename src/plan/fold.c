@@ -1089,6 +1089,22 @@ static rfhe_status fold_reshape(folder *s, rfhe_affine *a)
     return refuse(s, "only flattening an image into features can be planned");
 }
 
+/* The polynomials and scales of the node: *sets of them, 1 or `channels`. Free both. */
+static rfhe_status take_paf(folder *s, rfhe_paf **p, double **scale, size_t *sets, uint32_t channels)
+{
+    rfhe_status st = RFHE_OK;
+
+    RFHE_TRY(rfhe_paf_node_get(s->g, s->node, NULL, NULL, sets, s->err));
+    if (*sets != 1 && *sets != channels) { return refuse(s, "it has another number of channels than its input"); }
+    *p = rfhe_alloc(*sets, sizeof **p);
+    *scale = rfhe_alloc(*sets, sizeof **scale);
+    if (*p == NULL || *scale == NULL) { return no_memory(s); }
+    RFHE_TRY(rfhe_paf_node_get(s->g, s->node, *p, *scale, sets, s->err));
+
+done:
+    return st;
+}
+
 /* What a PAF puts out for |u| <= 1. */
 static rfhe_status paf_bound(folder *s, double *bound, uint32_t channels)
 {
@@ -1097,18 +1113,7 @@ static rfhe_status paf_bound(folder *s, double *bound, uint32_t channels)
     rfhe_paf *p = NULL;
     double *scale = NULL;
 
-    RFHE_TRY(rfhe_paf_node_get(s->g, s->node, NULL, NULL, &sets, s->err));
-    if (sets != 1 && sets != channels) {
-        st = refuse(s, "it has another number of channels than its input");
-        goto done;
-    }
-    p = rfhe_alloc(sets, sizeof *p);
-    scale = rfhe_alloc(sets, sizeof *scale);
-    if (p == NULL || scale == NULL) {
-        st = no_memory(s);
-        goto done;
-    }
-    RFHE_TRY(rfhe_paf_node_get(s->g, s->node, p, scale, &sets, s->err));
+    RFHE_TRY(take_paf(s, &p, &scale, &sets, channels));
     for (size_t c = 0; c < channels; c++) {
         const size_t set = sets == 1 ? 0 : c;
         if (sets == 1 && c > 0) {
@@ -1121,6 +1126,63 @@ static rfhe_status paf_bound(folder *s, double *bound, uint32_t channels)
 done:
     rfhe_free(p);
     rfhe_free(scale);
+    return st;
+}
+
+/* Whether all that read value v read no zeros around it: a line that makes v can join them without a refresh. */
+static bool is_read_inside(const rfhe_graph *g, rfhe_value_id v)
+{
+    for (uint32_t i = 0; i < g->n_nodes; i++) {
+        const rfhe_node *n = &g->nodes[i];
+        bool reads = false;
+        for (uint32_t k = 0; k < n->n_inputs; k++) { reads = reads || n->inputs[k] == v; }
+        if (!reads) { continue; }
+        switch (n->op) {
+        case RFHE_OP_GLOBALAVGPOOL:
+        case RFHE_OP_REDUCEMEAN:
+        case RFHE_OP_GEMM:
+        case RFHE_OP_MATMUL:
+        case RFHE_OP_SOFTMAX: break;
+        case RFHE_OP_BATCHNORM:
+        case RFHE_OP_FLATTEN:
+        case RFHE_OP_RESHAPE:
+        case RFHE_OP_IDENTITY:
+        case RFHE_OP_DROPOUT:
+            if (!is_read_inside(g, n->outputs[0])) { return false; }
+            break;
+        default: return false;
+        }
+    }
+    return true;
+}
+
+static rfhe_status fold_line(folder *s, rfhe_affine *a)
+{
+    rfhe_status st = RFHE_OK;
+    rfhe_paf *p = NULL;
+    double *scale = NULL, *by = NULL;
+    size_t sets = 0;
+
+    RFHE_TRY(rfhe_paf_node_get(s->g, s->node, NULL, NULL, &sets, s->err));
+    if (a->flat && sets != 1) { RFHE_TRY(flatten(s, a)); }
+    RFHE_TRY(take_paf(s, &p, &scale, &sets, a->channels));
+    by = rfhe_alloc(2 * (size_t)a->channels, sizeof *by);
+    if (by == NULL) {
+        st = no_memory(s);
+        goto done;
+    }
+    for (size_t c = 0; c < a->channels; c++) {
+        const size_t set = sets == 1 ? 0 : c;
+        by[c] = p[set].coef[0][1];
+        by[a->channels + c] = scale[set] * p[set].coef[0][0];
+    }
+    scale_channels(a, by);
+    RFHE_TRY(add_per_channel(s, a, by + a->channels));
+
+done:
+    rfhe_free(p);
+    rfhe_free(scale);
+    rfhe_free(by);
     return st;
 }
 
@@ -1219,6 +1281,10 @@ static rfhe_status fold_node(folder *s, rfhe_affine *out)
         if (!rfhe_paf_node_is(n)) {
             st = refuse(s, "the operator is not known");
             goto done;
+        }
+        if (rfhe_paf_node_is_line(n) && is_read_inside(s->g, n->outputs[0])) {
+            RFHE_TRY(fold_line(s, &in));
+            goto same;
         }
         RFHE_TRY(fold_activation(s, out, &in));
         break;

@@ -40,6 +40,19 @@ holds direct '[.layers[].form] == ["f1g2", "alpha7", "even4"] and .relu_depth ==
 works maxima replace relu.onnx --form alpha10 --recipe ct --pool max $few -q -o max.onnx
 holds maxima '.activations == 7 and .top1_after > .top1_before - 0.05'
 
+# lines: named exceptions; merged where two convolutions meet, with nothing but convolutions left in the file
+# shellcheck disable=SC2086
+works lines replace relu.onnx --form "even4,$(jq -r '.layers[1].node' ct.json)=linear" --recipe ct $few -q -o l.onnx
+holds lines '[.layers[].form] == ["even4", "linear", "even4"] and .merged == 0 and .layers[1].depth == 0'
+works small train resnet20 --width 0.125 --data fashion-mnist --limit 128 --batch 32 --epochs 1 --augment none \
+  --test-split none -q -o small.onnx
+works merged replace small.onnx --form even2,layer1.1.relu1=linear,layer2.0.relu1=linear,relu=linear --batch 32 \
+  --epochs 1 --data fashion-mnist --limit 64 --calibrate 64 --augment none -q -o merged.onnx
+holds merged '.merged == 2 and .activations == 19 and ([.layers[] | select(.merged) | .node] == ["layer1.1.relu1", "layer2.0.relu1"])'
+holds merged '[.layers[] | has("overflow_after") != .merged] | all'
+works convs inspect merged.onnx
+holds convs '([.layers[] | select(.op == "Conv")] | length) == 19 - 2 and .metadata["rfhe.paf.16"] != null and .metadata["rfhe.paf.17"] == null'
+
 # oneshot: better than before training, continued after an interruption to the same file
 shot="replace relu.onnx --form even2 $few --epochs 3 --batch 32 --augment none --test-split test"
 # shellcheck disable=SC2086
@@ -83,6 +96,10 @@ refuses 2 'output is missing' replace relu.onnx --data fashion-mnist
 refuses 2 'nothing' replace relu.onnx --form nothing $few -o x.onnx -q
 # shellcheck disable=SC2086
 refuses 2 'forms are given, the network has 3' replace relu.onnx --form even4,even2 --recipe ct $few -o x.onnx -q
+# shellcheck disable=SC2086
+refuses 2 'no activation .relu9' replace relu.onnx --form even4,relu9=linear --recipe ct $few -o x.onnx -q
+# shellcheck disable=SC2086
+refuses 2 'one and exceptions' replace relu.onnx --form even4,even2,relu1=linear --recipe ct $few -o x.onnx -q
 # shellcheck disable=SC2086
 refuses 2 'static scale it is deployed with' replace relu.onnx --scale dynamic $few -o x.onnx -q
 # shellcheck disable=SC2086

@@ -175,11 +175,28 @@ static void tuned_errors_are_the_published_ones(void **state)
     }
 }
 
+/* Under N(0, sigma) the best line is sigma phi(0) + x/2. */
+static void a_line_is_the_projection_of_relu(void **state)
+{
+    static rfhe_histogram h;
+    const rfhe_paf_fit_options no_tail = {.tail = -1};
+    const double phi0 = 0.39894228040143267794, b = 8;
+    rfhe_paf p = form("linear");
+    rfhe_paf_fit_report r;
+
+    (void)state;
+    normal_histogram(&h, b);
+    assert_int_equal(rfhe_paf_fit(&p, &r, &h, b, &no_tail, NULL), RFHE_OK);
+    assert_int_equal(rfhe_paf_coef_count(&p), 2);
+    assert_true(fabs(b * p.coef[0][0] - phi0) < 1e-4 && fabs(p.coef[0][1] - 0.5) < 1e-4);
+    assert_true(fabs(r.relative_after - sqrt(0.5 - 2 * phi0 * phi0)) < 1e-4);
+}
+
 /* No small change of any coefficient improves a fit, and data of no symmetry are fitted as well. */
 static void fits_are_stationary_points(void **state)
 {
-    static const char *const names[] = {"even8",  "even30",           "cubic", "f1g2", "f2g3",
-                                        "alpha7", "f1f1g1g1:reversed"};
+    static const char *const names[] = {"even8",  "even30", "cubic",  "linear",
+                                        "f1g2",   "f2g3",   "alpha7", "f1f1g1g1:reversed"};
     static rfhe_histogram h;
     rfhe_rng rng = rfhe_rng_seed(test_seed(), 2);
     static float x[40000];
@@ -381,6 +398,7 @@ int main(void)
         cmocka_unit_test(moments_extremes_and_quantiles),
         cmocka_unit_test(channels_are_found_in_every_layout),
         cmocka_unit_test(tuned_errors_are_the_published_ones),
+        cmocka_unit_test(a_line_is_the_projection_of_relu),
         cmocka_unit_test(fits_are_stationary_points),
         cmocka_unit_test(outliers_stay_finite_and_degenerate_data_do_not_break_fits),
         cmocka_unit_test(channels_are_fitted_alone_and_fast),

@@ -257,6 +257,12 @@ static void schedules_compute_what_they_should_at_the_expected_depth(void **stat
         }
         check_schedule(&p, expected[i].name, i < 16);
     }
+    const rfhe_paf line = form("linear");
+    rfhe_paf_schedule sum;
+    assert_int_equal(rfhe_paf_schedule_relu(&sum, &line, NULL), RFHE_OK);
+    assert_true(sum.depth == 0 && sum.products == 0 && sum.plain_products == 0);
+    assert_true(fabs(rfhe_paf_schedule_run(&sum, -0.75) + 0.125) < 1e-15);
+    assert_int_equal(rfhe_paf_schedule_max(&sum, &line, NULL), RFHE_E_ARG); /* a constant is left */
     for (unsigned d = 2; d <= 62; d += 2) { /* every even degree at ceil(log2 d) levels */
         char name[16];
         unsigned want = 0;

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 
 static const char *const names[] = {"f1g2",  "f2g3",  "f1f1g1g1", "alpha7", "alpha10",
-                                    "even2", "even8", "even30",   "cubic",  "alpha5"};
+                                    "even2", "even8", "even30",   "cubic",  "alpha5", "linear"};
 enum { NAMES = sizeof names / sizeof *names };
 
 static rfhe_paf form(const char *name)

@@ -14,7 +14,7 @@
 
 typedef struct maker {
     rfhe_graph *g;
-    rfhe_rng rng;
+    rfhe_rng rng, lines; /* lines: which activations are lines; apart, so that all else does not depend on it */
     rfhe_value_id x; /* the value that grows */
     int64_t c, h, w; /* its shape            */
 } maker;
@@ -115,6 +115,14 @@ static void activation(maker *m)
         for (size_t k = 0; k < rfhe_paf_coef_count(&p[i]); k++) { flat[k] *= 1 + 0.02 * rfhe_rng_normal(&m->rng); }
         rfhe_paf_coef_set(&p[i], flat);
         scale[i] = 4 + 4 * rfhe_rng_uniform(&m->rng);
+    }
+    if (rfhe_rng_uniform(&m->lines) < 0.2) {
+        form = "linear";
+        for (size_t i = 0; i < sets; i++) {
+            assert_int_equal(rfhe_paf_from_name(&p[i], form, &err), RFHE_OK);
+            p[i].coef[0][0] *= scale[i] / 6;
+            p[i].coef[0][1] *= 4 / scale[i];
+        }
     }
     assert_int_equal(rfhe_paf_node_set(m->g, m->g->n_nodes - 1, form, p, scale, sets, &err), RFHE_OK);
     rfhe_free(p);
@@ -230,7 +238,7 @@ static void finish_network(maker *m)
 
 rfhe_graph *random_network(uint64_t seed)
 {
-    maker m = {.rng = rfhe_rng_seed(seed, 77)};
+    maker m = {.rng = rfhe_rng_seed(seed, 77), .lines = rfhe_rng_seed(seed, 78)};
 
     assert_int_equal(rfhe_graph_new(&m.g, "random"), RFHE_OK);
     m.c = 1 + (int64_t)below(&m, 3);
