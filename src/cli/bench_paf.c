@@ -6,7 +6,7 @@
 #include "base/mem.h"
 #include "base/random.h"
 #include "cli/bench.h"
-#include "cli/paf_program.h"
+#include "plan/poly_steps.h"
 
 /* The common set: 45 + 11 * 41 bits, so that six primes of the chain are a digit for five special primes of 50 bits, seven
  * for six and eight for seven: at each level the number of special primes can be the one that is fastest there. */
@@ -45,6 +45,27 @@ static void finish(job *j)
     *j = (job){0};
 }
 
+/* ReLU's stand-in as a program on ciphertexts. */
+static rfhe_status make_program(rfhe_poly_program **out, const rfhe_paf *f, rfhe_error *err)
+{
+    rfhe_status st = RFHE_OK;
+    rfhe_paf_schedule *s = rfhe_calloc(1, sizeof *s);
+    rfhe_poly_step *step = rfhe_calloc(RFHE_PAF_MAX_STEPS, sizeof *step);
+
+    if (s == NULL || step == NULL) {
+        st = rfhe_fail(err, RFHE_E_NOMEM, "no memory for a schedule");
+        goto done;
+    }
+    RFHE_TRY(rfhe_paf_schedule_relu(s, f, err));
+    rfhe_poly_steps(step, s);
+    RFHE_TRY(rfhe_poly_program_from_steps(out, step, s->n_steps, s->out_scale, err));
+
+done:
+    rfhe_free(s);
+    rfhe_free(step);
+    return st;
+}
+
 static rfhe_status prepare(job *j, const rfhe_paf *f, bool is_common, uint64_t seed, rfhe_error *err)
 {
     rfhe_status st = RFHE_OK;
@@ -54,7 +75,7 @@ static rfhe_status prepare(job *j, const rfhe_paf *f, bool is_common, uint64_t s
     rfhe_rng rng = rfhe_rng_seed(seed, 0);
     rfhe_pt *pt = NULL;
 
-    RFHE_TRY(rfhe_paf_compile(&j->program, f, err));
+    RFHE_TRY(make_program(&j->program, f, err));
     const uint32_t depth = rfhe_poly_program_info(j->program).depth;
     o.depth = depth;
     if (is_common) {

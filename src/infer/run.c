@@ -26,6 +26,7 @@
 #include "ckks/internal.h"
 #include "infer/clear.h"
 #include "infer/client.h"
+#include "plan/layout.h"
 
 static const size_t default_bound_bytes = (size_t)256 << 20, default_mask_bytes = (size_t)1 << 30;
 static const double reply_bound = 64; /* largest number in a reply; the planner's reply_gain keeps them to half of it */
@@ -143,36 +144,15 @@ done:
 
 /* ---- preparing ---- */
 
-/* The slot that index k of a half is, and the other way round. */
-static size_t slot_of(const rfhe_server *s, size_t k)
-{
-    return rfhe_slot_coefficient(s->log2_n, s->log2_n - 1 - s->log2_gap, (uint32_t)k) >> s->log2_gap;
-}
-
 /* weight[half][slot] of ciphertext t; returns how many halves have any. */
 static uint32_t fill_weights(const rfhe_server *s, const rfhe_instruction *in, uint32_t t, double *weight)
 {
-    const rfhe_layout *l = &s->p->tensor[in->out].layout;
     const rfhe_activation *a = &s->p->activation[in->which];
-    const size_t slots = s->info.slots;
     /* The scale at which the polynomial ends, against the one at which the way to coefficients starts. */
     const uint32_t end = s->info.raise_level - a->mask_level - a->depth;
     const double gain = rfhe_ckks_scale(s->c, s->info.to_coeffs_level) / rfhe_ckks_scale(s->c, end);
-    bool used[2] = {false, false};
 
-    memset(weight, 0, 2 * slots * sizeof *weight);
-    for (uint32_t c = t * l->block; c < l->channels && c < (t + 1) * l->block; c++) {
-        for (uint32_t y = 0; y < l->height; y++) {
-            for (uint32_t x = 0; x < l->width; x++) {
-                const size_t index = rfhe_layout_index(l, c, y, x), h = index / slots;
-                const size_t at = ((size_t)c * l->height + y) * l->width + x;
-                used[h] = true;
-                weight[h * slots + slot_of(s, index % slots)] =
-                    gain * (a->weight != NULL ? (double)a->weight[at] : 1.0);
-            }
-        }
-    }
-    return used[1] ? 2 : 1;
+    return rfhe_layout_weights(weight, &s->p->tensor[in->out].layout, t, s->log2_n - s->log2_gap, a->weight, gain);
 }
 
 static rfhe_status make_mask(rfhe_to_coeffs **out, const rfhe_server *s, const double *weight, bool upper, rfhe_error *err)
@@ -221,7 +201,7 @@ static rfhe_status bind(rfhe_poly_vectors **out, const rfhe_server *s, uint32_t 
     const rfhe_activation *a = &s->p->activation[in->which];
     const rfhe_layout *l = &s->p->tensor[in->in].layout;
     const size_t slots = s->info.slots;
-    const uint32_t level = s->info.raise_level - a->mask_level;
+    const uint32_t level = s->info.raise_level - a->mask_level, log2_used = s->log2_n - s->log2_gap;
     rfhe_status st = RFHE_OK;
     const double **value = rfhe_calloc(a->n_steps, sizeof *value);
     double *room = NULL;
@@ -235,7 +215,7 @@ static rfhe_status bind(rfhe_poly_vectors **out, const rfhe_server *s, uint32_t 
         goto done;
     }
     for (size_t j = 0; j < slots; j++) { /* slots are a multiple of the block: both halves have the channels in one order */
-        const uint32_t c = t * l->block + (uint32_t)slot_of(s, j) % l->block;
+        const uint32_t c = t * l->block + rfhe_slot_coefficient(log2_used, log2_used - 1, (uint32_t)j) % l->block;
         channel[j] = c < l->channels ? c : l->channels - 1;
     }
     flagged = 0;

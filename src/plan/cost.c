@@ -8,11 +8,13 @@
 
 #include <jansson.h>
 #include <math.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/mem.h"
 #include "ckks/internal.h"
+#include "plan/layout.h"
 
 uint64_t rfhe_pack_merges(uint32_t channels, uint32_t block)
 {
@@ -251,25 +253,55 @@ static void cost_linear(rfhe_program *p, rfhe_instruction *n, const rfhe_machine
     n->seconds = (double)n->products * m->product + (double)merges * m->merge + to->ciphertexts * m->finish;
 }
 
-/* Layouts whose masks differ: one map (two for both halves) each. */
-static uint32_t count_masks(const rfhe_program *p)
-{
-    uint32_t n = 0;
+enum { MASK_HASH = 32, MAX_MASKS = 4096 };
 
+/* Bytes of the ways to coefficients that the server keeps (infer/run.c): one for each mask that differs, up to the GiB that
+ * it keeps, and then one that it makes when it is needed. */
+static rfhe_status mask_bytes(double *out, const rfhe_program *p, const rfhe_refresh *r, rfhe_error *err)
+{
+    const size_t slots = rfhe_refresh_get_info(r).slots;
+    const double room = 0x1p30;
+    double *weight = rfhe_alloc(2 * slots, sizeof *weight), sum = 0;
+    uint8_t(*seen)[MASK_HASH] = rfhe_alloc(MAX_MASKS, sizeof *seen);
+    uint32_t n = 0;
+    rfhe_status st = RFHE_OK;
+
+    if (weight == NULL || seen == NULL) {
+        st = rfhe_fail(err, RFHE_E_NOMEM, "no memory for a bill");
+        goto done;
+    }
     for (uint32_t i = 0; i < p->n_instructions; i++) {
         const rfhe_instruction *a = &p->instruction[i];
-        bool seen = a->kind != RFHE_DO_ACTIVATE;
-        const rfhe_layout *x = &p->tensor[a->out].layout;
-        for (uint32_t k = 0; k < i && !seen && p->activation[a->which].weight == NULL; k++) {
-            const rfhe_instruction *b = &p->instruction[k];
-            const rfhe_layout *y = &p->tensor[b->out].layout;
-            seen = b->kind == RFHE_DO_ACTIVATE && p->activation[b->which].weight == NULL && x->height == y->height &&
-                   x->width == y->width && x->block == y->block && x->row == y->row && x->column == y->column &&
-                   (x->channels < x->block ? x->channels : x->block) == (y->channels < y->block ? y->channels : y->block);
+        if (a->kind != RFHE_DO_ACTIVATE) { continue; }
+        const rfhe_layout *l = &p->tensor[a->out].layout;
+        for (uint32_t t = 0; t < l->ciphertexts; t++) {
+            uint32_t halves = rfhe_layout_weights(weight, l, t, rfhe_program_log2_used(p), p->activation[a->which].weight, 1);
+            if (halves == 2 && memcmp(weight, weight + slots, slots * sizeof *weight) == 0) { halves = 1; } /* one for both */
+            for (uint32_t h = 0; h < halves; h++) {
+                rfhe_to_coeffs *map = NULL;
+                uint32_t k = 0;
+                (void)crypto_generichash(seen[n], MASK_HASH, (const uint8_t *)(weight + h * slots), slots * sizeof *weight, NULL, 0);
+                seen[n][0] = (uint8_t)h;
+                while (memcmp(seen[k], seen[n], MASK_HASH) != 0) { k++; }
+                if (k < n || n + 1 == MAX_MASKS) { continue; }
+                n++;
+                RFHE_TRY(rfhe_to_coeffs_new(&map, r, h == 0 ? weight : NULL, h == 0 ? NULL : weight + slots, err));
+                const double bytes = (double)rfhe_to_coeffs_bytes(map);
+                rfhe_to_coeffs_free(map);
+                sum += bytes;
+                if (sum >= room) { /* the next is made when it is needed */
+                    sum += bytes;
+                    goto done;
+                }
+            }
         }
-        if (!seen) { n += x->both_halves ? 2 : 1; }
     }
-    return n;
+
+done:
+    *out = sum;
+    rfhe_free(seen);
+    rfhe_free(weight);
+    return st;
 }
 
 static double weight_bytes(const rfhe_program *p)
@@ -310,10 +342,9 @@ static rfhe_status bill_of_parameters(rfhe_program *p, rfhe_error *err)
     rfhe_ckks *c = NULL;
     rfhe_refresh *r = NULL;
     rfhe_evaluator *ev = NULL;
-    rfhe_to_coeffs *mask = NULL;
     rfhe_key_list list = {0};
     rfhe_ckks_info info;
-    double *ones = NULL;
+    double masks = 0;
 
     RFHE_TRY(rfhe_ckks_new(&c, &p->ckks, err));
     rfhe_ckks_get_info(c, &info);
@@ -330,16 +361,9 @@ static rfhe_status bill_of_parameters(rfhe_program *p, rfhe_error *err)
     p->bill.key_bytes = p->bill.upload_bytes = 0;
     for (size_t k = 0; k < list.count; k++) { key_size(c, &list.items[k], &p->bill.key_bytes, &p->bill.upload_bytes); }
     RFHE_TRY(rfhe_evaluator_new(&ev, c, NULL, err));
-    ones = rfhe_alloc(ri.slots, sizeof *ones);
-    if (ones == NULL) {
-        st = rfhe_fail(err, RFHE_E_NOMEM, "no memory for a bill");
-        goto done;
-    }
-    for (uint32_t k = 0; k < ri.slots; k++) { ones[k] = k % 3 != 0; }
-    RFHE_TRY(rfhe_to_coeffs_new(&mask, r, ones, NULL, err));
-    const double masks = count_masks(p), kept = masks * (double)rfhe_to_coeffs_bytes(mask), room = 0x1p30;
-    p->bill.memory_bytes = p->bill.key_bytes + (double)ri.plain_bytes + (double)rfhe_evaluator_bytes(ev) +
-                           (kept < room ? kept : room + (double)rfhe_to_coeffs_bytes(mask)) + 3 * ciphertext_bytes(p, info.top_level);
+    RFHE_TRY(mask_bytes(&masks, p, r, err));
+    p->bill.memory_bytes = p->bill.key_bytes + (double)ri.plain_bytes + (double)rfhe_evaluator_bytes(ev) + masks +
+                           3 * ciphertext_bytes(p, info.top_level);
     /* Rotations and conjugations of one refresh; the relinearisations of its reduction, for each half. */
     const uint32_t halves = p->refresh.complex_slots ? 2 : 1;
     for (uint32_t i = 0; i < p->n_instructions; i++) {
@@ -350,9 +374,7 @@ static rfhe_status bill_of_parameters(rfhe_program *p, rfhe_error *err)
     }
 
 done:
-    rfhe_free(ones);
     rfhe_key_list_clear(&list);
-    rfhe_to_coeffs_free(mask);
     rfhe_evaluator_free(ev);
     rfhe_refresh_free(r);
     rfhe_ckks_free(c);

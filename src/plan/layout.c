@@ -119,6 +119,26 @@ rfhe_layout rfhe_layout_of_numbers(uint32_t channels, uint32_t log2_n)
                          .ciphertexts = (channels + block - 1) / block};
 }
 
+uint32_t rfhe_layout_weights(double *weight, const rfhe_layout *l, uint32_t t, uint32_t log2_n, const float *number, double gain)
+{
+    const size_t slots = (size_t)1 << (log2_n - 1);
+    bool any_high = false;
+
+    memset(weight, 0, 2 * slots * sizeof *weight);
+    for (uint32_t c = t * l->block; c < l->channels && c < (t + 1) * l->block; c++) {
+        for (uint32_t y = 0; y < l->height; y++) {
+            for (uint32_t x = 0; x < l->width; x++) {
+                const size_t index = rfhe_layout_index(l, c, y, x), half = index / slots;
+                const size_t at = ((size_t)c * l->height + y) * l->width + x;
+                const uint32_t slot = rfhe_slot_coefficient(log2_n, log2_n - 1, (uint32_t)(index % slots));
+                weight[half * slots + slot] = gain * (number != NULL ? (double)number[at] : 1.0);
+                any_high = any_high || half == 1;
+            }
+        }
+    }
+    return any_high ? 2 : 1;
+}
+
 /* ---- stencils between cut tensors ---- */
 
 static int64_t floor_div(int64_t a, int64_t b)

@@ -48,6 +48,11 @@ RFHE_MUST_USE rfhe_status rfhe_stencil_cut(rfhe_stencil *out, const rfhe_affine 
                                            const rfhe_place *in, const rfhe_place *to, const double *out_factor,
                                            const double *in_factor, rfhe_error *err);
 
+/* What the way to coefficients multiplies the slots of ciphertext t by, weight[half][slot], slots = n/2 of each half: `gain`
+ * where the tensor has a number, times its entry of `number` ([channels][height][width]; NULL: 1), and 0 elsewhere. Returns
+ * how many halves have any number. */
+uint32_t rfhe_layout_weights(double *weight, const rfhe_layout *l, uint32_t t, uint32_t log2_n, const float *number, double gain);
+
 /* Whether `layout` holds together: block a power of two, places apart from one another and below N. */
 RFHE_MUST_USE rfhe_status rfhe_layout_check(const rfhe_layout *layout, uint32_t log2_n, const char *name, rfhe_error *err);
 /* Whether `stencil` may read `in` and write `out` (both sound). RFHE_E_UNSUPPORTED with the place that goes wrong. A

@@ -18,6 +18,7 @@
 #include "base/threads.h"
 #include "paf/node.h"
 #include "plan/layout.h"
+#include "plan/poly_steps.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -71,17 +72,6 @@ static bool same_steps(const rfhe_paf_schedule *a, const rfhe_paf_schedule *b)
         if (x->op == RFHE_PAF_OP_INT && x->c != y->c) { return false; }
     }
     return true;
-}
-
-static rfhe_poly_op step_op(rfhe_paf_op op)
-{
-    static const rfhe_poly_op names[] = {
-        [RFHE_PAF_OP_INPUT] = RFHE_POLY_INPUT, [RFHE_PAF_OP_MUL] = RFHE_POLY_MUL,
-        [RFHE_PAF_OP_SCALE] = RFHE_POLY_SCALE, [RFHE_PAF_OP_INT] = RFHE_POLY_INT,
-        [RFHE_PAF_OP_ADD] = RFHE_POLY_ADD,     [RFHE_PAF_OP_CONST] = RFHE_POLY_CONST,
-    };
-
-    return names[op];
 }
 
 /* Sums that a polynomial of high degree makes of numbers outside of its range are cleared before it instead of after. */
@@ -253,10 +243,9 @@ static rfhe_status make_activation(lowering *s, uint32_t k)
         st = no_memory(s);
         goto done;
     }
+    rfhe_poly_steps(a->step, &plan[0]);
     for (uint32_t n = 0; n < a->n_steps; n++) {
-        const rfhe_paf_step *t = &plan[0].step[n];
-        const bool own = t->op == RFHE_PAF_OP_SCALE || t->op == RFHE_PAF_OP_CONST;
-        a->step[n] = (rfhe_poly_step){step_op(t->op), t->a, t->b, own ? 0 : t->c};
+        if (a->step[n].op == RFHE_POLY_SCALE || a->step[n].op == RFHE_POLY_CONST) { a->step[n].c = 0; } /* by channel */
         for (size_t c = 0; c < channels; c++) { a->c[n * channels + c] = plan[sets == 1 ? 0 : c].step[n].c; }
     }
     for (uint32_t c = channels; c-- > 0;) {

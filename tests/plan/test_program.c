@@ -167,6 +167,14 @@ static void damaged_public_parts_are_refused(void **state)
         rfhe_free(bytes);
     }
     assert_true(same * 4 < test_rounds(600));
+    char *const schema = strstr(t.data, "rfhe.program/2");
+    assert_non_null(schema);
+    schema[strlen("rfhe.program/")] = '1';
+    rfhe_program *none = NULL;
+    rfhe_error err = {0};
+    assert_int_equal(rfhe_program_read_public(&none, t.data, t.size, &err), RFHE_E_UNSUPPORTED);
+    assert_non_null(strstr(err.text, "earlier version"));
+    assert_null(none);
     rfhe_text_clear(&t);
     rfhe_program_free(p);
 }
