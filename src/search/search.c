@@ -1050,7 +1050,8 @@ static rfhe_status train_points(rfhe_search *s, rfhe_error *err)
     rfhe_status st = RFHE_OK;
 
     if (survivor == NULL) { return rfhe_fail(err, RFHE_E_NOMEM, "no memory for candidates"); }
-    RFHE_TRY(trainable(&c, s, fastest_untrained(s), err));
+    const double limit = fmin(fastest_untrained(s), o->max_seconds > 0 ? o->max_seconds : INFINITY);
+    RFHE_TRY(trainable(&c, s, limit, err));
     size_t n = choose_candidates(survivor, s, &c, o->candidates);
     parent = rfhe_calloc(c.n + 1, sizeof *parent);
     if (parent == NULL || n == 0) { goto done; }
