@@ -6,6 +6,7 @@
 #include "base/cpu.h"
 #include "base/file.h"
 #include "base/mem.h"
+#include "cli/calibration.h"
 #include "cli/search_export.h"
 #include "cli/search_page.h"
 #include "rfhe/onnx.h"
@@ -19,13 +20,13 @@
 #include <string.h>
 
 static const char default_forms[] =
-    "even2,even4,even6,even8,even10,even14,f1g2,f2g2,f2g3,f1f1g1g1,alpha7,alpha10";
+    "linear,even2,even4,even6,even8,even10,even14,f1g2,f2g2,f2g3,f1f1g1g1,alpha7,alpha10";
 
 static const rfhe_opt options[] = {
     {"data", 'd', RFHE_OPT_TEXT, "SPEC", NULL, "images to tune and choose on (required)"},
     {"output", 'o', RFHE_OPT_TEXT, "DIR", NULL, "folder of the search, made or continued (required)"},
     {"forms", 0, RFHE_OPT_TEXT, "F,F,...", NULL,
-     "what an activation may become (default: the paper's six and even ones of degree 2 to 14)"},
+     "what an activation may become (default: linear, the paper's six and even ones of degree 2 to 14)"},
     {"budget", 0, RFHE_OPT_TEXT, "AMOUNT", NULL,
      "of training: a duration such as 10m or 6h, or images such as 500k (default: 0, none)"},
     {"max-drop", 0, RFHE_OPT_FLOAT, "POINTS", NULL, "recommend the fastest that loses at most so many points"},
@@ -40,6 +41,8 @@ static const rfhe_opt options[] = {
     {"trust", 0, RFHE_OPT_FLOAT, "R", NULL,
      "rank correlation below which each choice is tried by itself (default: 0.8)"},
     {"server-threads", 0, RFHE_OPT_UINT, "N", NULL, "threads of the machine that will serve (default: 2)"},
+    {"calibration", 0, RFHE_OPT_TEXT, "FILE", NULL,
+     "times of that machine (default: what `rfhe bench calibrate` left, else built in)"},
     RFHE_OPTIONS_REPLACE,
     RFHE_OPTIONS_PREPROCESSING,
     {NULL, 0, RFHE_OPT_END, NULL, NULL, NULL},
@@ -61,10 +64,12 @@ typedef struct finder {
     rfhe_text settings;
     double budget_seconds;
     uint64_t budget_passes;
+    bool trains_pools;
     rfhe_target target;
-    rfhe_judgement *test; /* of the frontier's points, then of ReLU */
-    size_t n_test;
-    size_t pick, nearest; /* indices into the frontier */
+    rfhe_judgement *test; /* of every trial; images 0: not looked at. NULL without --test */
+    size_t pick, nearest, uniform; /* trials: recommended, missing by least, the uniform one to compare with */
+    rfhe_server server;
+    rfhe_machine *calibration;
     rfhe_exported exported;
     double seconds;
 } finder;
@@ -119,9 +124,9 @@ static rfhe_status write_settings(finder *f)
 {
     static const char *const names[] = {"coefficients", "range", "tuner", "optimizer", "augment", "dtype", "mean", "std"};
     static const char *const numbers[] = {"margin", "sigmas", "tail", "lr", "coefficient-rate", "weight-decay",
-                                          "penalty", "distill", "temperature", "clip", "ema", "val-fraction",
+                                          "penalty", "penalty-growth", "headroom", "distill", "temperature", "clip", "ema", "val-fraction",
                                           "penalty-from"};
-    static const char *const counts[] = {"calibrate", "batch", "recalibrate", "limit", "select", "sense", "resize", "crop"};
+    static const char *const counts[] = {"calibrate", "epochs", "batch", "recalibrate", "limit", "select", "sense", "resize", "crop"};
     rfhe_text *t = &f->settings;
 
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
@@ -166,9 +171,12 @@ static void tell(void *user, const char *sentence)
     if (f->cli->stderr_is_terminal) { rfhe_cli_note(f->cli, "%s", sentence); }
 }
 
-static rfhe_status open_store(finder *f, rfhe_error *err)
+/* Trained pools make other networks of the same assignments, hence another study; once there is one, it goes on also without a
+ * budget. */
+static rfhe_status open_study(finder *f, rfhe_error *err)
 {
-    const rfhe_study y = {.model_hash = f->hash,
+    char trained[32];
+    rfhe_study y = {.model_hash = f->hash,
                           .data = f->job.spec,
                           .settings = f->settings.data,
                           .pool = f->job.pool,
@@ -180,7 +188,15 @@ static rfhe_status open_store(finder *f, rfhe_error *err)
                           .threads = f->cli->threads};
     rfhe_status st = RFHE_OK;
 
-    RFHE_TRY(rfhe_store_open(&f->store, f->folder, true, err));
+    (void)snprintf(trained, sizeof trained, "%.20s, trained", f->job.pool);
+    f->trains_pools = f->job.pools > 0;
+    if (f->trains_pools) {
+        y.pool = trained;
+        if (f->budget_seconds <= 0 && f->budget_passes == 0) {
+            RFHE_TRY(rfhe_store_has_trials(f->store, &f->trains_pools, &y, err));
+            if (!f->trains_pools) { y.pool = f->job.pool; }
+        }
+    }
     RFHE_TRY(rfhe_store_study(f->store, &f->study, &y, err));
 
 done:
@@ -203,14 +219,16 @@ static rfhe_status search(finder *f, rfhe_error *err)
                                    .oneshot = j->oneshot,
                                    .settings = f->settings.data,
                                    .seed = f->cli->seed,
-                                   .threads = (uint32_t)rfhe_args_uint(f->args, "server-threads", 2),
+                                   .server = f->server,
                                    .probes = (uint32_t)rfhe_args_uint(f->args, "probes", 0),
                                    .points = (uint32_t)rfhe_args_uint(f->args, "points", 0),
                                    .candidates = (uint32_t)rfhe_args_uint(f->args, "candidates", 0),
                                    .sense_images = rfhe_args_uint(f->args, "sense", 0),
                                    .trust = rfhe_args_float(f->args, "trust", 0),
+                                   .headroom = j->headroom,
                                    .budget_seconds = f->budget_seconds,
                                    .budget_passes = f->budget_passes,
+                                   .train_pools = f->trains_pools,
                                    .progress = &f->cli->progress,
                                    .tell = tell,
                                    .user = f};
@@ -265,19 +283,17 @@ static rfhe_status judge_all(finder *f, rfhe_error *err)
     const size_t *front = rfhe_search_frontier(f->search, &n_front);
     rfhe_status st = RFHE_OK;
 
-    f->test = rfhe_calloc(n_front + 1, sizeof *f->test);
+    f->test = rfhe_calloc(n + 1, sizeof *f->test);
     if (f->test == NULL) { return rfhe_fail(err, RFHE_E_NOMEM, "no memory for results"); }
     RFHE_TRY(rfhe_dataset_open(&images.set, spec, split, &some, err));
     (void)snprintf(which, sizeof which, "%.500s %.40s %zu", spec, split, rfhe_dataset_count(images.set));
     const rfhe_loader_options lo = {.batch = rfhe_network_batch(f->job.teacher, rfhe_dataset_count(images.set))};
     RFHE_TRY(rfhe_images_open(&images, images.set, &f->job.transform, &lo, err));
-    for (size_t i = 0; i < n_front; i++) {
-        RFHE_TRY(judge_one(f, &images, which, &t[front[i]], &f->test[i], err));
-    }
     for (size_t i = 0; i < n; i++) {
-        if (strcmp(t[i].recipe, "relu") == 0) { RFHE_TRY(judge_one(f, &images, which, &t[i], &f->test[n_front], err)); }
+        bool wanted = i == f->pick || i == f->uniform || strcmp(t[i].recipe, "relu") == 0;
+        for (size_t k = 0; k < n_front && !wanted; k++) { wanted = front[k] == i; }
+        if (wanted) { RFHE_TRY(judge_one(f, &images, which, &t[i], &f->test[i], err)); }
     }
-    f->n_test = n_front;
     RFHE_TRY(rfhe_store_put_note(f->store, f->study, "test", which, err));
 
 done:
@@ -287,6 +303,18 @@ done:
 
 /* ---- the recommendation ---- */
 
+static rfhe_status note_trial(finder *f, const char *key, size_t i, rfhe_error *err)
+{
+    size_t n = 0;
+    const rfhe_trial *t = rfhe_search_trials(f->search, &n);
+    char id[32] = "";
+
+    if (i != SIZE_MAX) { (void)snprintf(id, sizeof id, "%" PRId64, t[i].id); }
+    return rfhe_store_put_note(f->store, f->study, key, id, err);
+}
+
+/* Without any wish: after training the fastest of the last rung that is as accurate as its best uniform network; without
+ * training the fastest that loses at most RFHE_SEARCH_DROP, else the most accurate. */
 static rfhe_status recommend(finder *f, rfhe_error *err)
 {
     size_t n = 0, n_front = 0;
@@ -297,26 +325,23 @@ static rfhe_status recommend(finder *f, rfhe_error *err)
     rfhe_graph *g = NULL;
     rfhe_status st = RFHE_OK;
 
-    /* Without any wish: the fastest within 0.3 points, else the most accurate. */
     const bool no_wish = !(target.max_drop > 0 || target.max_seconds > 0 || target.max_bytes > 0);
-    if (no_wish) { target.max_drop = 0.003; }
-    f->pick = rfhe_target_pick(&target, t, front, n_front, relu);
-    if (f->pick == SIZE_MAX && no_wish) {
-        target.max_drop = 0;
-        f->pick = rfhe_target_pick(&target, t, front, n_front, relu);
+    if (no_wish) { target.max_drop = RFHE_SEARCH_DROP; }
+    f->uniform = rfhe_best_uniform(&target, t, n, relu);
+    size_t at = rfhe_target_pick(&target, t, front, n_front, relu);
+    if (at == SIZE_MAX && no_wish) {
+        const rfhe_target best = {0};
+        at = rfhe_target_pick(&best, t, front, n_front, relu);
     }
-    f->nearest = rfhe_target_nearest(&target, t, front, n_front, relu);
-    if (f->pick != SIZE_MAX) {
-        const rfhe_trial *best = &t[front[f->pick]];
-        RFHE_TRY(rfhe_search_network(&g, f->search, best, err));
-        RFHE_TRY(rfhe_search_export(&f->exported, g, best, f->folder,
-                                    (uint32_t)rfhe_args_uint(f->args, "server-threads", 2), err));
-        char id[32];
-        (void)snprintf(id, sizeof id, "%" PRId64, best->id);
-        RFHE_TRY(rfhe_store_put_note(f->store, f->study, "recommended", id, err));
-    } else {
-        RFHE_TRY(rfhe_store_put_note(f->store, f->study, "recommended", "", err));
-    }
+    f->pick = at != SIZE_MAX ? front[at] : SIZE_MAX;
+    if (no_wish && f->uniform != SIZE_MAX && t[f->uniform].rung > 0) { f->pick = rfhe_fastest_as_good(t, n, f->uniform); }
+    at = rfhe_target_nearest(&target, t, front, n_front, relu);
+    f->nearest = at != SIZE_MAX ? front[at] : SIZE_MAX;
+    RFHE_TRY(note_trial(f, "recommended", f->pick, err));
+    RFHE_TRY(note_trial(f, "best_uniform", f->uniform, err));
+    if (f->pick == SIZE_MAX) { goto done; }
+    RFHE_TRY(rfhe_search_network(&g, f->search, &t[f->pick], err));
+    RFHE_TRY(rfhe_search_export(&f->exported, g, &t[f->pick], f->folder, &f->server, err));
 
 done:
     rfhe_graph_free(g);
@@ -335,8 +360,12 @@ static rfhe_status work(finder *f, rfhe_error *err)
     f->job.recipe = "oneshot";
     f->job.form = f->forms[0];
     f->job.select_limit = rfhe_args_uint(f->args, "select", 0);
-    RFHE_TRY(open_store(f, err));
+    RFHE_TRY(rfhe_calibration_load(&f->calibration, &f->server.n, rfhe_args_text(f->args, "calibration", NULL), err));
+    f->server.calibration = f->calibration;
+    f->server.threads = (uint32_t)rfhe_args_uint(f->args, "server-threads", 2);
+    RFHE_TRY(rfhe_store_open(&f->store, f->folder, true, err));
     RFHE_TRY(rfhe_replace_prepare(&f->job, true, err));
+    RFHE_TRY(open_study(f, err));
     RFHE_TRY(search(f, err));
     RFHE_TRY(recommend(f, err));
     if (rfhe_args_has(f->args, "test")) { RFHE_TRY(judge_all(f, err)); }
@@ -355,19 +384,18 @@ static double standard_error(double p, uint64_t n)
 
 static void write_point(rfhe_json *w, const char *key, const finder *f, size_t i)
 {
-    size_t n = 0, n_front = 0;
-    const rfhe_trial *t = rfhe_search_trials(f->search, &n);
-    const size_t *front = rfhe_search_frontier(f->search, &n_front);
-    const rfhe_trial *p = &t[front[i]];
+    size_t n = 0;
+    const rfhe_trial *p = &rfhe_search_trials(f->search, &n)[i];
 
     rfhe_json_object(w, key);
     rfhe_json_integer(w, "trial", p->id);
     rfhe_json_string(w, "assignment", p->assignment);
     rfhe_json_string(w, "recipe", p->recipe);
+    rfhe_json_integer(w, "rung", p->rung);
     rfhe_json_number(w, "top1", p->top1);
     rfhe_json_number(w, "stderr", standard_error(p->top1, p->images));
     rfhe_json_number(w, "drop", rfhe_search_relu_top1(f->search) - p->top1);
-    if (i < f->n_test) {
+    if (f->test != NULL && f->test[i].images > 0) {
         rfhe_json_number(w, "test_top1", f->test[i].top1);
         rfhe_json_number(w, "test_stderr", standard_error(f->test[i].top1, f->test[i].images));
     }
@@ -395,27 +423,36 @@ static void write_trust(rfhe_json *w, const finder *f)
     rfhe_json_end_object(w);
 }
 
-/* Of the network with ReLUs and other maxima; NaN when it had no maxima. */
-static double pools_top1(const finder *f)
+/* The trial of that recipe and rung; NULL when there is none. */
+static const rfhe_trial *find_trial(const finder *f, const char *recipe, uint32_t rung)
 {
     size_t n = 0;
     const rfhe_trial *t = rfhe_search_trials(f->search, &n);
-    double top1 = NAN;
 
     for (size_t i = 0; i < n; i++) {
-        if (strcmp(t[i].recipe, "pools") == 0) { top1 = t[i].top1; }
+        if (strcmp(t[i].recipe, recipe) == 0 && t[i].rung == rung) { return &t[i]; }
     }
-    return top1;
+    return NULL;
+}
+
+/* Of the ReLU network; NaN without --test. */
+static double relu_test_top1(const finder *f)
+{
+    size_t n = 0;
+    const rfhe_trial *t = rfhe_search_trials(f->search, &n), *relu = find_trial(f, "relu", 0);
+
+    return f->test != NULL && relu != NULL ? f->test[relu - t].top1 : NAN;
 }
 
 static void write_json(const finder *f)
 {
     rfhe_json w = {.out = &f->cli->out};
     size_t n = 0, n_front = 0;
-    const rfhe_trial *t = rfhe_search_trials(f->search, &n);
+    const rfhe_trial *t = rfhe_search_trials(f->search, &n), *pools = find_trial(f, "pools", 0),
+                     *tuned = find_trial(f, "pools", 1);
+    const size_t *front = rfhe_search_frontier(f->search, &n_front);
     uint64_t passes = 0, attempts = 0;
 
-    (void)rfhe_search_frontier(f->search, &n_front);
     for (size_t i = 0; i < n; i++) {
         passes += t[i].image_passes;
         attempts += t[i].attempts;
@@ -429,15 +466,20 @@ static void write_json(const finder *f)
     rfhe_json_string(&w, "output", f->folder);
     rfhe_json_integer(&w, "images", (int64_t)f->job.select.source.images);
     rfhe_json_number(&w, "relu_top1", rfhe_search_relu_top1(f->search));
-    if (!isnan(pools_top1(f))) { rfhe_json_number(&w, "pools_top1", pools_top1(f)); }
-    if (f->n_test > 0) { rfhe_json_number(&w, "relu_test_top1", f->test[f->n_test].top1); }
+    if (pools != NULL) { rfhe_json_number(&w, "pools_top1", pools->top1); }
+    if (tuned != NULL) {
+        rfhe_json_number(&w, "pools_trained_top1", tuned->top1);
+        rfhe_json_integer(&w, "pools_image_passes", (int64_t)tuned->image_passes);
+    }
+    if (f->test != NULL) { rfhe_json_number(&w, "relu_test_top1", relu_test_top1(f)); }
     rfhe_json_integer(&w, "trials", (int64_t)n);
     rfhe_json_integer(&w, "attempts", (int64_t)attempts);
     write_trust(&w, f);
     rfhe_json_string(&w, "prices", rfhe_search_prices(f->search)->source);
     rfhe_json_array(&w, "frontier");
-    for (size_t i = 0; i < n_front; i++) { write_point(&w, NULL, f, i); }
+    for (size_t i = 0; i < n_front; i++) { write_point(&w, NULL, f, front[i]); }
     rfhe_json_end_array(&w);
+    if (f->uniform != SIZE_MAX) { write_point(&w, "best_uniform", f, f->uniform); }
     if (f->pick != SIZE_MAX) {
         write_point(&w, "recommended", f, f->pick);
         rfhe_json_string(&w, "network", f->exported.network);
@@ -467,11 +509,24 @@ static void write_json(const finder *f)
     rfhe_json_end_object(&w);
 }
 
+static void write_row(rfhe_text *out, const finder *f, size_t i, char mark)
+{
+    size_t n = 0;
+    const rfhe_trial *p = &rfhe_search_trials(f->search, &n)[i];
+
+    rfhe_text_printf(out, "%c %9.2f %8.2f %8.2f %6u %5.1f GiB %-8s ", mark, p->predicted_seconds, 100 * p->top1,
+                     f->test != NULL ? 100 * f->test[i].top1 : 100 * (rfhe_search_relu_top1(f->search) - p->top1), p->depth,
+                     p->memory_bytes / 0x1p30, p->recipe);
+    rfhe_assignment_runs(out, p->assignment);
+    rfhe_text_add(out, "\n");
+}
+
 static void write_text(const finder *f)
 {
     rfhe_text *out = &f->cli->out;
     size_t n = 0, n_front = 0;
-    const rfhe_trial *t = rfhe_search_trials(f->search, &n);
+    const rfhe_trial *t = rfhe_search_trials(f->search, &n), *pools = find_trial(f, "pools", 0),
+                     *tuned = find_trial(f, "pools", 1);
     const size_t *front = rfhe_search_frontier(f->search, &n_front);
     const rfhe_search_trust q = rfhe_search_get_trust(f->search);
 
@@ -479,21 +534,23 @@ static void write_text(const finder *f)
                      100 * rfhe_search_relu_top1(f->search), f->job.select.source.images, n,
                      q.uses_measured ? "trying" : "gradient", q.uses_measured ? q.measured : q.gradient,
                      rfhe_search_prices(f->search)->source);
-    if (!isnan(pools_top1(f))) {
-        rfhe_text_printf(out, "with ReLU and %s pooling, not trained: %.2f %%\n", f->job.pool, 100 * pools_top1(f));
-    }
-    rfhe_text_printf(out, "  %9s %8s %8s %6s %9s %-8s %s\n", "seconds", "top-1 %", f->n_test > 0 ? "test %" : "drop", "depth",
-                     "memory", "recipe", "assignment");
-    for (size_t i = 0; i < n_front; i++) {
-        const rfhe_trial *p = &t[front[i]];
-        rfhe_text_printf(out, "%s %9.2f %8.2f %8.2f %6u %5.1f GiB %-8s ", i == f->pick ? "*" : " ", p->predicted_seconds,
-                         100 * p->top1,
-                         f->n_test > 0 ? 100 * f->test[i].top1 : 100 * (rfhe_search_relu_top1(f->search) - p->top1),
-                         p->depth, p->memory_bytes / 0x1p30, p->recipe);
-        rfhe_assignment_runs(out, p->assignment);
+    if (pools != NULL) {
+        rfhe_text_printf(out, "with ReLU and %s pooling, not trained: %.2f %%", f->job.pool, 100 * pools->top1);
+        if (tuned != NULL) {
+            rfhe_text_printf(out, "; trained on %" PRIu64 " images: %.2f %%", tuned->image_passes, 100 * tuned->top1);
+        }
         rfhe_text_add(out, "\n");
     }
-    if (f->n_test > 0) { rfhe_text_printf(out, "ReLU on test images: %.2f %%\n", 100 * f->test[f->n_test].top1); }
+    rfhe_text_printf(out, "  %9s %8s %8s %6s %9s %-8s %s\n", "seconds", "top-1 %", f->test != NULL ? "test %" : "drop", "depth",
+                     "memory", "recipe", "assignment");
+    for (size_t i = 0; i < n_front; i++) { write_row(out, f, front[i], front[i] == f->pick ? '*' : ' '); }
+    if (f->test != NULL) { rfhe_text_printf(out, "ReLU on test images: %.2f %%\n", 100 * relu_test_top1(f)); }
+    if (f->uniform != SIZE_MAX && f->pick != SIZE_MAX && f->uniform != f->pick) {
+        rfhe_text_printf(out, "recommended, and the best uniform assignment%s:\n",
+                         t[f->uniform].rung > 0 ? " of the last rung" : "");
+        write_row(out, f, f->pick, '*');
+        write_row(out, f, f->uniform, ' ');
+    }
     if (f->pick != SIZE_MAX) {
         rfhe_text_printf(out, "* recommended: %s%s%s\n", f->exported.network, f->exported.program[0] != '\0' ? ", " : "",
                          f->exported.program);
@@ -510,14 +567,13 @@ static void write_text(const finder *f)
 static int nothing_fits(finder *f)
 {
     rfhe_error err = {0};
-    size_t n = 0, n_front = 0;
+    size_t n = 0;
     const rfhe_trial *t = rfhe_search_trials(f->search, &n);
-    const size_t *front = rfhe_search_frontier(f->search, &n_front);
 
     if (f->nearest == SIZE_MAX) {
         return rfhe_cli_fail(f->cli, rfhe_fail(&err, RFHE_E_NUMERIC, "no trial gave a network"), &err);
     }
-    const rfhe_trial *p = &t[front[f->nearest]];
+    const rfhe_trial *p = &t[f->nearest];
     return rfhe_cli_fail(f->cli,
                          rfhe_fail(&err, RFHE_E_NUMERIC,
                                    "nothing satisfies this; the nearest is trial %" PRId64 " with %.2f points lost, %.2f s and %.1f GiB",
@@ -535,6 +591,7 @@ static int run(rfhe_cli *cli, const rfhe_args *args)
                 .folder = rfhe_args_text(args, "output", NULL),
                 .pick = SIZE_MAX,
                 .nearest = SIZE_MAX,
+                .uniform = SIZE_MAX,
                 .job = {.cli = cli,
                         .args = args,
                         .searching = true,
@@ -561,6 +618,7 @@ static int run(rfhe_cli *cli, const rfhe_args *args)
     }
     rfhe_search_free(f.search);
     rfhe_store_close(f.store);
+    rfhe_free(f.calibration);
     rfhe_replace_close(&f.job);
     rfhe_text_clear(&f.settings);
     rfhe_free(f.test);
@@ -577,8 +635,16 @@ const rfhe_command rfhe_cmd_search = {
         "Each form is fitted to each activation (CT); one backward pass tells how much each choice would harm; the planner "
         "prices each form on each parameter set; dynamic programming finds all best assignments at once. Real trials on "
         "the selection split check the predictions, whose rank correlation is reported: where it is low, each choice is "
-        "tried by itself. With --budget, points of the frontier are trained by the one-shot recipe, and successive halving "
-        "decides who gets more. The budget is that of the folder: run again with a larger one, the search goes on.\n\n"
+        "tried by itself. The form `linear` is offered where dropping an activation saves its refresh.\n\n"
+        "With --budget, points of the frontier are trained by the one-shot recipe, and successive halving decides who gets "
+        "more: half of the images go to the last rung, which ranks three or fewer; the rate grows with the cube root of a "
+        "run's length. Points are those faster than the fastest network that is within a point of ReLU untrained, the best uniform "
+        "form of each parameter set among them. Where maxima were replaced, a quarter of the budget first trains the network "
+        "with ReLUs to live with that. The budget is that of the folder: run again with a larger one, the search goes on.\n\n"
+        "--max-drop counts from the ReLU network on the selection split. Where that network was trained on those images too, "
+        "every student loses there first; without --max-drop, --max-latency and --memory a search with training therefore "
+        "recommends the fastest network of the last rung that is as accurate as its best uniform one, which was shown as "
+        "many images.\n\n"
         "Every trial is a row of DIR/search.db. Killed at any moment and run again, the command continues; other --forms "
         "extend the search. Choices are made on training images set aside; test images are looked at with --test only, and "
         "never choose. The recommended network is written to DIR/recommended.onnx; `rfhe report DIR` makes a page of it "

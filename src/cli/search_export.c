@@ -8,9 +8,10 @@
 #include <stdio.h>
 
 /* The encrypted program, with its full bill; what cannot be planned is told and no failure. */
-static rfhe_status export_program(rfhe_exported *out, const rfhe_graph *g, const char *folder, uint32_t threads, rfhe_error *err)
+static rfhe_status export_program(rfhe_exported *out, const rfhe_graph *g, const char *folder, const rfhe_server *server,
+                                  rfhe_error *err)
 {
-    const rfhe_plan_options o = {.threads = threads};
+    const rfhe_plan_options o = {.threads = server->threads, .machine = server->calibration, .n_machines = server->n};
     rfhe_program *p = NULL;
     rfhe_error e = {0};
     rfhe_status st = rfhe_plan(&p, g, &o, &e);
@@ -31,7 +32,8 @@ static rfhe_status export_program(rfhe_exported *out, const rfhe_graph *g, const
     return st;
 }
 
-rfhe_status rfhe_search_export(rfhe_exported *out, rfhe_graph *g, const rfhe_trial *t, const char *folder, uint32_t threads,
+rfhe_status rfhe_search_export(rfhe_exported *out, rfhe_graph *g, const rfhe_trial *t, const char *folder,
+                               const rfhe_server *server,
                                rfhe_error *err)
 {
     char about[160];
@@ -43,7 +45,7 @@ rfhe_status rfhe_search_export(rfhe_exported *out, rfhe_graph *g, const rfhe_tri
                    t->predicted_seconds);
     RFHE_TRY(rfhe_graph_set_meta(g, "rfhe.search", about));
     RFHE_TRY(rfhe_onnx_write(g, out->network, err));
-    RFHE_TRY(export_program(out, g, folder, threads, err));
+    RFHE_TRY(export_program(out, g, folder, server, err));
 
 done:
     return st;

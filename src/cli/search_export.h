@@ -3,6 +3,7 @@
 #define RFHE_CLI_SEARCH_EXPORT_H
 
 #include "nn/graph.h"
+#include "search/cost.h"
 #include "search/store.h"
 
 typedef struct rfhe_exported {
@@ -14,9 +15,9 @@ typedef struct rfhe_exported {
     double seconds, memory_bytes, key_bytes;
 } rfhe_exported;
 
-/* Writes FOLDER/recommended.onnx and the folder FOLDER/recommended.program, for a server with `threads`. The trial is noted in
+/* Writes FOLDER/recommended.onnx and the folder FOLDER/recommended.program, for that server. The trial is noted in
  * the metadata rfhe.search. */
 RFHE_MUST_USE rfhe_status rfhe_search_export(rfhe_exported *out, rfhe_graph *g, const rfhe_trial *t, const char *folder,
-                                             uint32_t threads, rfhe_error *err);
+                                             const rfhe_server *server, rfhe_error *err);
 
 #endif

@@ -259,6 +259,14 @@ static void frontier_table(rfhe_text *page, const rfhe_search_record *r)
     }
     rfhe_html_table_end(&t);
     if (r->recommended != SIZE_MAX) { rfhe_html_paragraph(page, "\xE2\x98\x85 recommended for the target given last."); }
+    if (r->recommended != SIZE_MAX && r->best_uniform != SIZE_MAX && r->best_uniform != r->recommended) {
+        const rfhe_trial *p = &r->trial[r->recommended], *u = &r->trial[r->best_uniform];
+        rfhe_html_paragraph(page,
+                            "Against one form everywhere: trial %" PRId64 " takes %.2f s with %.2f %%; the best uniform one%s, trial %" PRId64
+                            " (%.*s), %.2f s with %.2f %%.",
+                            p->id, p->predicted_seconds, 100 * p->top1, u->rung > 0 ? " of the last rung" : "", u->id,
+                            (int)strcspn(u->assignment, ","), u->assignment, u->predicted_seconds, 100 * u->top1);
+    }
     if (r->relu != SIZE_MAX && r->judged[r->relu].images > 0) {
         rfhe_html_paragraph(page, "Test images were looked at once, at the end, and chose nothing: the ReLU network has %.2f %% of %" PRIu64
                                   " there.", 100 * r->judged[r->relu].top1, r->judged[r->relu].images);

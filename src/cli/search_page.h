@@ -22,6 +22,7 @@ typedef struct rfhe_search_record { /* zero state: empty */
     size_t *front, n_front; /* indices of trials */
     size_t relu;            /* the trial of the ReLU network; SIZE_MAX while there is none */
     size_t recommended;     /* likewise */
+    size_t best_uniform;    /* likewise: the uniform assignment that the recommended one is compared with */
     rfhe_store_layer *layer;
     rfhe_store_choice *choice;
     rfhe_store_cost *cost;

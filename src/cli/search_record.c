@@ -78,6 +78,20 @@ static rfhe_status find_frontier(rfhe_search_record *r, rfhe_error *err)
     return RFHE_OK;
 }
 
+/* The trial whose id a note holds; *at stays where there is none. */
+static rfhe_status read_noted_trial(size_t *at, const rfhe_search_record *r, rfhe_store *s, int64_t study, const char *key,
+                                    rfhe_error *err)
+{
+    char *text = NULL;
+    const rfhe_status st = rfhe_store_get_note(s, study, key, &text, err);
+
+    for (size_t i = 0; text != NULL && i < r->n_trials; i++) {
+        if (r->trial[i].id == strtoll(text, NULL, 10)) { *at = i; }
+    }
+    rfhe_free(text);
+    return st;
+}
+
 /* Notes that the search left; what is missing stays unknown. */
 static rfhe_status read_notes(rfhe_search_record *r, rfhe_store *s, int64_t study, rfhe_error *err)
 {
@@ -98,10 +112,8 @@ static rfhe_status read_notes(rfhe_search_record *r, rfhe_store *s, int64_t stud
     (void)snprintf(r->prices, sizeof r->prices, "%s", text != NULL ? text : "");
     rfhe_free(text);
     text = NULL;
-    RFHE_TRY(rfhe_store_get_note(s, study, "recommended", &text, err));
-    for (size_t i = 0; text != NULL && i < r->n_trials; i++) {
-        if (r->trial[i].id == strtoll(text, NULL, 10)) { r->recommended = i; }
-    }
+    RFHE_TRY(read_noted_trial(&r->recommended, r, s, study, "recommended", err));
+    RFHE_TRY(read_noted_trial(&r->best_uniform, r, s, study, "best_uniform", err));
 
 done:
     rfhe_free(text);
@@ -168,7 +180,7 @@ static rfhe_status read_ablation(rfhe_search_record *r, const char *path, rfhe_e
 
 rfhe_status rfhe_search_record_read(rfhe_search_record *out, rfhe_store *s, const char *ablation, rfhe_error *err)
 {
-    rfhe_search_record r = {.relu = SIZE_MAX, .recommended = SIZE_MAX};
+    rfhe_search_record r = {.relu = SIZE_MAX, .recommended = SIZE_MAX, .best_uniform = SIZE_MAX};
     int64_t study = 0;
     rfhe_status st = RFHE_OK;
 
@@ -325,6 +337,7 @@ void rfhe_search_json(rfhe_text *out, const rfhe_search_record *r)
     } else {
         rfhe_json_string(&w, "recommended", NULL);
     }
+    if (r->best_uniform != SIZE_MAX) { trial_json(&w, "best_uniform", r, r->best_uniform); }
     rfhe_json_array(&w, "trials");
     for (size_t i = 0; i < r->n_trials; i++) { trial_json(&w, NULL, r, i); }
     rfhe_json_end_array(&w);

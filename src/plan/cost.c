@@ -122,6 +122,18 @@ void rfhe_machine_built_in(rfhe_machine *out, const rfhe_program *p, uint32_t th
     rfhe_machine_for_slots(out, p);
 }
 
+void rfhe_machine_choose(rfhe_machine *out, const rfhe_program *p, uint32_t threads, const rfhe_machine *list, size_t n)
+{
+    rfhe_machine_built_in(out, p, threads);
+    for (size_t k = 0; k < n; k++) {
+        if (strcmp(list[k].set, out->set) == 0 && list[k].log2_n == p->ckks.log2_n && list[k].threads == threads) {
+            *out = list[k];
+            rfhe_machine_for_slots(out, p);
+            return;
+        }
+    }
+}
+
 /* ---- the calibration as a file ---- */
 
 static const struct time_field {
@@ -239,9 +251,6 @@ static void cost_linear(rfhe_program *p, rfhe_instruction *n, const rfhe_machine
     }
     n->key_switches = merges;
     n->seconds = (double)n->products * m->product + (double)merges * m->merge + to->ciphertexts * m->finish;
-    n->scale_out = exp2(p->ckks.chain_scale[0]);
-    /* The products of one result at a time. */
-    n->bytes = (to->block < to->channels ? to->block : to->channels) * ciphertext_bytes(p, p->level_linear);
 }
 
 enum { MASK_HASH = 32, MAX_MASKS = 4096 };
@@ -372,19 +381,17 @@ done:
     return st;
 }
 
-rfhe_status rfhe_plan_cost(rfhe_program *p, const rfhe_machine *m, rfhe_error *err)
+double rfhe_plan_seconds(rfhe_program *p, const rfhe_machine *m)
 {
-    rfhe_status st = RFHE_OK;
-    double alive = 0, most = 0;
-    uint32_t layers = 0;
     const uint32_t usable = rfhe_usable_levels(p);
+    double sum = 0;
 
-    memset(&p->bill, 0, sizeof p->bill);
     for (uint32_t i = 0; i < p->n_instructions; i++) {
         rfhe_instruction *n = &p->instruction[i];
         const rfhe_layout *l = &p->tensor[n->out].layout;
         if (n->kind != RFHE_DO_ACTIVATE) {
             cost_linear(p, n, m);
+            sum += n->seconds;
             continue;
         }
         const rfhe_activation *a = &p->activation[n->which];
@@ -393,8 +400,29 @@ rfhe_status rfhe_plan_cost(rfhe_program *p, const rfhe_machine *m, rfhe_error *e
         n->products = l->ciphertexts * products * (l->both_halves ? 2 : 1);
         n->key_switches = n->products;
         n->seconds = l->ciphertexts * rfhe_cost_activation(m, a, usable, l->both_halves);
+        sum += n->seconds;
+    }
+    return sum;
+}
+
+rfhe_status rfhe_plan_cost(rfhe_program *p, const rfhe_machine *m, rfhe_error *err)
+{
+    rfhe_status st = RFHE_OK;
+    double alive = 0, most = 0;
+    uint32_t layers = 0;
+
+    memset(&p->bill, 0, sizeof p->bill);
+    p->bill.seconds = rfhe_plan_seconds(p, m);
+    for (uint32_t i = 0; i < p->n_instructions; i++) {
+        rfhe_instruction *n = &p->instruction[i];
+        const rfhe_layout *to = &p->tensor[n->out].layout;
         n->scale_out = exp2(p->ckks.chain_scale[0]);
-        p->bill.refreshes += l->ciphertexts;
+        n->bytes = 0;
+        if (n->kind != RFHE_DO_ACTIVATE) { /* the products of one result at a time */
+            n->bytes = (to->block < to->channels ? to->block : to->channels) * ciphertext_bytes(p, p->level_linear);
+            continue;
+        }
+        p->bill.refreshes += to->ciphertexts;
         layers++;
     }
     RFHE_TRY(bill_of_parameters(p, err));
@@ -408,7 +436,6 @@ rfhe_status rfhe_plan_cost(rfhe_program *p, const rfhe_machine *m, rfhe_error *e
         }
         n->bytes += alive;
         most = n->bytes > most ? n->bytes : most;
-        p->bill.seconds += n->seconds;
         p->bill.key_switches += n->key_switches;
     }
     p->bill.memory_bytes += most + weight_bytes(p) + 0x1p28; /* polynomials bound to their channels: up to 256 MiB */

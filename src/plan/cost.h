@@ -28,6 +28,8 @@ void rfhe_machine_built_in(rfhe_machine *out, const rfhe_program *p, uint32_t th
 /* Times taken with all slots in use to those of the program's sparse packing: shorter ways to slots and to coefficients,
  * by a fit (docs/results/inference.md); nothing else in a program depends on the number of slots. */
 void rfhe_machine_for_slots(rfhe_machine *m, const rfhe_program *p);
+/* The calibration among the n of `list` for p's set, ring and this team, else the built-in times: what the bill of p uses. */
+void rfhe_machine_choose(rfhe_machine *out, const rfhe_program *p, uint32_t threads, const rfhe_machine *list, size_t n);
 /* JSON, schema rfhe.calibration/1. */
 RFHE_MUST_USE rfhe_status rfhe_machine_write(rfhe_text *out, const rfhe_machine *m);
 /* RFHE_E_FORMAT for anything else, or times that are not positive. */
@@ -49,6 +51,9 @@ uint64_t rfhe_linear_products(const rfhe_stencil *s, uint32_t in_block);
 /* Levels for an activation: between the refresh and the way to coefficients. */
 uint32_t rfhe_usable_levels(const rfhe_program *p);
 
+/* Products, key switches and seconds of every instruction (p must have its weights), without the key switches of refreshes;
+ * returns the sum of the seconds. Needs no parameters: under a millisecond. */
+double rfhe_plan_seconds(rfhe_program *p, const rfhe_machine *m);
 /* Fills the bill of every instruction and of the whole (p must have its weights). Makes the parameters and the refresh
  * for a moment: a second or two and their memory. */
 RFHE_MUST_USE rfhe_status rfhe_plan_cost(rfhe_program *p, const rfhe_machine *m, rfhe_error *err);

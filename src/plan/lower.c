@@ -779,15 +779,7 @@ static void choose_machine(lowering *s)
 {
     const uint32_t threads = s->opt->threads != 0 ? s->opt->threads : rfhe_threads_get();
 
-    rfhe_machine_built_in(&s->machine, s->p, threads);
-    for (size_t k = 0; k < s->opt->n_machines; k++) {
-        const rfhe_machine *m = &s->opt->machine[k];
-        if (strcmp(m->set, s->machine.set) == 0 && m->log2_n == s->p->ckks.log2_n && m->threads == threads) {
-            s->machine = *m;
-            rfhe_machine_for_slots(&s->machine, s->p);
-            return;
-        }
-    }
+    rfhe_machine_choose(&s->machine, s->p, threads, s->opt->machine, s->opt->n_machines);
 }
 
 /* ---- the packing ---- */

@@ -6,11 +6,19 @@
 #include <stdio.h>
 #include <string.h>
 
+void rfhe_bank_drop(rfhe_bank *b, size_t l, size_t f)
+{
+    rfhe_bank_entry *e = &b->entry[l * b->forms + f];
+
+    rfhe_free(e->p);
+    rfhe_free(e->scale);
+    *e = (rfhe_bank_entry){0};
+}
+
 void rfhe_bank_clear(rfhe_bank *b)
 {
     for (size_t i = 0; b->entry != NULL && i < b->layers * b->forms; i++) {
-        rfhe_free(b->entry[i].p);
-        rfhe_free(b->entry[i].scale);
+        rfhe_bank_drop(b, i / b->forms, i % b->forms);
     }
     rfhe_free(b->entry);
     *b = (rfhe_bank){0};
@@ -115,6 +123,7 @@ rfhe_status rfhe_bank_graph(rfhe_graph **out, const rfhe_bank *b, const rfhe_gra
     }
     RFHE_TRY(rfhe_graph_tidy(g, err));
     RFHE_TRY(rfhe_graph_infer(g, 0, err));
+    RFHE_TRY(rfhe_method_merge(g, NULL, NULL, err));
     *out = g;
     g = NULL;
 

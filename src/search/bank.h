@@ -20,12 +20,14 @@
 
 #include "method/method.h"
 
+#include <string.h>
+
 enum { RFHE_SEARCH_MAX_FORMS = 48 };
 
 typedef struct rfhe_bank_entry {
     rfhe_paf *p; /* sets of them */
     double *scale;
-    size_t sets;
+    size_t sets; /* 0: this form cannot stand here */
     uint32_t depth, products;
     double fit; /* weighted RMS error of ReLU over its RMS, mean over channels */
 } rfhe_bank_entry;
@@ -36,6 +38,17 @@ typedef struct rfhe_bank { /* zero state: empty; rfhe_bank_clear */
     rfhe_bank_entry *entry; /* [layers][forms] */
 } rfhe_bank;
 
+/* Whether activation l may take form f; whether f is a line, which makes sense only where no refresh is left of the activation:
+ * between two convolutions it becomes one with them (rfhe_method_merge), elsewhere the planner folds it away or cannot. */
+static inline bool rfhe_bank_has(const rfhe_bank *b, size_t l, size_t f)
+{
+    return b->entry[l * b->forms + f].sets > 0;
+}
+static inline bool rfhe_bank_merges(const rfhe_bank *b, size_t f)
+{
+    return strcmp(b->form[f], "linear") == 0;
+}
+
 /* Fits every form to every activation of `base` that `profile` knows. `opt` as for rfhe_method_replace, its forms are not
  * looked at. RFHE_E_ARG for an unknown form or too many. Seconds per form. */
 RFHE_MUST_USE rfhe_status rfhe_bank_fill(rfhe_bank *out, const rfhe_graph *base,
@@ -43,13 +56,15 @@ RFHE_MUST_USE rfhe_status rfhe_bank_fill(rfhe_bank *out, const rfhe_graph *base,
                                          size_t n_forms, const rfhe_replace_options *opt,
                                          const rfhe_progress *progress, rfhe_error *err);
 void rfhe_bank_clear(rfhe_bank *b);
+/* From now on activation l cannot take form f. */
+void rfhe_bank_drop(rfhe_bank *b, size_t l, size_t f);
 
-/* A copy of `base` with activation l in form choice[l]. */
+/* A copy of `base` with activation l in form choice[l], lines merged. */
 RFHE_MUST_USE rfhe_status rfhe_bank_graph(rfhe_graph **out, const rfhe_bank *b,
                                           const rfhe_graph *base, const rfhe_profile *profile,
                                           const uint8_t *choice, rfhe_error *err);
 
-/* harm[layers][forms], > 0, over the first `images` images of `src`. RFHE_E_UNSUPPORTED when an activation is no Relu or Clip. */
+/* harm[layers][forms], > 0, INFINITY where the form cannot stand, over the first `images` images of `src`. RFHE_E_UNSUPPORTED when an activation is no Relu or Clip. */
 RFHE_MUST_USE rfhe_status rfhe_bank_harm_gradient(double *harm, const rfhe_bank *b,
                                                   const rfhe_graph *base,
                                                   const rfhe_profile *profile,

@@ -2,6 +2,7 @@
 #include "search/cost.h"
 
 #include "base/mem.h"
+#include "base/text.h"
 #include "plan/lower.h"
 
 #include <math.h>
@@ -14,14 +15,14 @@ typedef struct quote {
     uint32_t log2_n, usable;
     rfhe_machine machine;
     rfhe_layout *layout; /* [layers] of the activations */
-    double fixed, memory;
+    double seconds, fixed, memory; /* fixed: what activations of the bank do not take */
 } quote;
 
 typedef struct shop {
     const rfhe_bank *bank;
     const rfhe_graph *base;
     const rfhe_profile *profile;
-    uint32_t threads;
+    const rfhe_server *server;
     rfhe_activation *part; /* [layers][forms]: steps and levels of every choice; levels 0: cannot be planned */
 } shop;
 
@@ -38,24 +39,6 @@ static size_t layer_of(const shop *s, const char *name)
         if (strncmp(s->profile->layer[l].node, name, 95) == 0) { return l; }
     }
     return SIZE_MAX;
-}
-
-/* Seconds of a linear piece: the calibration times the counts of its layout. */
-static double linear_seconds(const rfhe_program *p, const rfhe_machine *m, const rfhe_instruction *n)
-{
-    const rfhe_layout *to = &p->tensor[n->out].layout;
-    const rfhe_linear *l = &p->linear[n->which];
-    double sum = to->ciphertexts * m->finish;
-
-    for (uint32_t t = 0; t < l->n_terms; t++) {
-        const rfhe_layout *from = &p->tensor[l->term[t].tensor].layout;
-        sum += m->product * (double)rfhe_linear_products(&l->term[t].stencil, from->block);
-    }
-    for (uint32_t c = 0; c < to->channels; c += to->block) {
-        const uint32_t left = to->channels - c < to->block ? to->channels - c : to->block;
-        sum += m->merge * (double)rfhe_pack_merges(left, to->block);
-    }
-    return sum;
 }
 
 static double activation_seconds(const quote *q, const rfhe_activation *a, const rfhe_layout *at)
@@ -79,28 +62,21 @@ static double known_memory(const char *set)
 
 /* A plan's own bill makes all keys of its parameters, which takes seconds; this one does not. `part`: where the steps of the
  * activations go, [layers] with a stride of forms; NULL: nowhere. */
-static rfhe_status read_program(quote *q, const shop *s, const rfhe_program *p,
-                                rfhe_activation *part)
+static rfhe_status read_program(quote *q, const shop *s, rfhe_program *p, rfhe_activation *part)
 {
-    rfhe_machine_built_in(&q->machine, p, s->threads);
+    rfhe_machine_choose(&q->machine, p, s->server->threads, s->server->calibration, s->server->n);
     q->log2_n = p->ckks.log2_n;
     q->usable = rfhe_usable_levels(p);
     q->memory = known_memory(p->set);
-    q->fixed = 0;
+    q->fixed = q->seconds = rfhe_plan_seconds(p, &q->machine);
     memcpy(q->set, p->set, sizeof q->set);
     for (uint32_t i = 0; i < p->n_instructions; i++) {
         const rfhe_instruction *n = &p->instruction[i];
-        if (n->kind != RFHE_DO_ACTIVATE) {
-            q->fixed += linear_seconds(p, &q->machine, n);
-            continue;
-        }
+        const size_t l = n->kind == RFHE_DO_ACTIVATE ? layer_of(s, n->name) : SIZE_MAX;
+        if (l >= s->bank->layers) { continue; } /* linear, or a refresh that stands alone */
         const rfhe_activation *a = &p->activation[n->which];
-        const size_t l = layer_of(s, n->name);
-        if (l >= s->bank->layers) { /* a refresh that stands alone */
-            q->fixed += activation_seconds(q, a, &p->tensor[n->out].layout);
-            continue;
-        }
         q->layout[l] = p->tensor[n->out].layout;
+        q->fixed -= n->seconds;
         if (part == NULL) { continue; }
         rfhe_activation *mine = &part[l * s->bank->forms];
         mine->step = rfhe_alloc(a->n_steps, sizeof *mine->step);
@@ -117,7 +93,8 @@ static rfhe_status read_program(quote *q, const shop *s, const rfhe_program *p,
 static rfhe_status ask(quote *q, const shop *s, const char *set, const uint8_t *choice,
                        rfhe_activation *part, rfhe_error *err)
 {
-    const rfhe_plan_options o = {.set = set, .threads = s->threads, .no_bill = true};
+    const rfhe_plan_options o = {.set = set, .threads = s->server->threads, .machine = s->server->calibration,
+                                 .n_machines = s->server->n, .no_bill = true};
     rfhe_graph *g = NULL;
     rfhe_program *p = NULL;
     rfhe_status st = RFHE_OK;
@@ -159,6 +136,7 @@ static rfhe_status find_parts(const shop *s, quote *q, uint8_t *choice, char *wh
                                               (double)forms + RFHE_SEARCH_MAX_SETS, "plans",
                                               s->bank->form[f]);
         if (st != RFHE_OK) { return st; }
+        if (rfhe_bank_merges(s->bank, f)) { continue; } /* not everywhere */
         memset(choice, (int)f, s->bank->layers);
         st = ask(q, s, NULL, choice, s->part + f, &e);
         if (st == RFHE_E_NOMEM) { return rfhe_fail(err, st, "%s", e.text); }
@@ -172,7 +150,7 @@ typedef struct chain { /* a set, with what it can carry */
     uint32_t levels;
 } chain;
 
-/* The shallowest form everywhere; for a chain that the planner makes as deep as the network needs, somewhere one that needs
+/* The shallowest form everywhere, nothing merged; for a chain that the planner makes as deep as the network needs, somewhere one that needs
  * just that. False when there is no such assignment. */
 static bool fill_choice(uint8_t *choice, const shop *s, const chain *c)
 {
@@ -180,11 +158,12 @@ static bool fill_choice(uint8_t *choice, const shop *s, const chain *c)
     bool deep = c->name != NULL;
 
     for (size_t l = 0; l < s->bank->layers; l++) {
-        size_t least = 0;
-        for (size_t k = 1; k < forms; k++) {
-            if (levels_of(s, l, k) < levels_of(s, l, least)) { least = k; }
+        size_t least = forms;
+        for (size_t k = 0; k < forms; k++) {
+            if (rfhe_bank_merges(s->bank, k)) { continue; }
+            if (least == forms || levels_of(s, l, k) < levels_of(s, l, least)) { least = k; }
         }
-        if (levels_of(s, l, least) > c->levels) { return false; }
+        if (least == forms || levels_of(s, l, least) > c->levels) { return false; }
         choice[l] = (uint8_t)least;
         for (size_t k = 0; k < forms && !deep; k++) {
             if (levels_of(s, l, k) == c->levels) {
@@ -194,6 +173,26 @@ static bool fill_choice(uint8_t *choice, const shop *s, const chain *c)
         }
     }
     return deep;
+}
+
+/* What it saves that form f of activation l needs no refresh; `choice` was planned as *q on set *p. Stays INFINITY where it
+ * needs one. */
+static rfhe_status price_merged(rfhe_price_set *p, const shop *s, const quote *q, uint8_t *choice,
+                                size_t l, size_t f)
+{
+    const size_t forms = s->bank->forms;
+    const uint8_t form = choice[l];
+    quote without = {.layout = rfhe_calloc(s->bank->layers, sizeof *without.layout)};
+
+    if (without.layout == NULL) { return RFHE_E_NOMEM; }
+    choice[l] = (uint8_t)f;
+    const rfhe_status st = ask(&without, s, p->name, choice, NULL, NULL);
+    choice[l] = form;
+    if (st == RFHE_OK && without.layout[l].ciphertexts == 0) {
+        p->seconds[l * forms + f] = without.seconds - q->seconds + p->seconds[l * forms + form];
+    }
+    rfhe_free(without.layout);
+    return st == RFHE_E_NOMEM ? st : RFHE_OK;
 }
 
 /* One plan tells layouts and everything that does not depend on the forms. */
@@ -212,12 +211,18 @@ static rfhe_status price_set(rfhe_prices *out, const shop *s, quote *q, uint8_t 
     }
     rfhe_price_set *p = add_set(out, s, q->set);
     if (p == NULL) { return RFHE_E_NOMEM; }
+    memcpy(p->machine, q->machine.name, sizeof p->machine);
     p->log2_n = q->log2_n;
     p->fixed_seconds = q->fixed;
     p->memory_bytes = q->memory;
     for (size_t i = 0; i < s->bank->layers * forms; i++) {
-        if (levels_of(s, i / forms, i % forms) > c->levels) { continue; }
+        if (rfhe_bank_merges(s->bank, i % forms) || levels_of(s, i / forms, i % forms) > c->levels) { continue; }
         p->seconds[i] = activation_seconds(q, &s->part[i], &q->layout[i / forms]);
+    }
+    for (size_t i = 0; i < s->bank->layers * forms; i++) { /* what needs a refresh needs it on all sets */
+        if (!rfhe_bank_merges(s->bank, i % forms) || (p != out->set && !isfinite(out->set[0].seconds[i]))) { continue; }
+        const rfhe_status failed = price_merged(p, s, q, choice, i / forms, i % forms);
+        if (failed != RFHE_OK) { return failed; }
     }
     return RFHE_OK;
 }
@@ -281,7 +286,10 @@ static rfhe_status price_roughly(rfhe_prices *out, const shop *s)
             p->fixed_seconds += 0.02 * halves;
             for (size_t f = 0; f < b->forms; f++) {
                 const rfhe_bank_entry *e = &b->entry[l * b->forms + f];
-                if (e->depth > roughs[k].depth) { continue; }
+                if (rfhe_bank_merges(b, f) && rfhe_method_can_merge(s->base, s->profile->layer[l].node)) {
+                    p->seconds[l * b->forms + f] = 0;
+                }
+                if (rfhe_bank_merges(b, f) || e->depth > roughs[k].depth) { continue; }
                 p->seconds[l * b->forms + f] =
                     ceil(halves / 2) * roughs[k].refresh +
                     halves * (roughs[k].reduce + roughs[k].product * e->products);
@@ -309,11 +317,26 @@ static bool any_complete(const rfhe_prices *p, const rfhe_bank *b)
     return false;
 }
 
+/* "planned, 2 threads; times of X for A, B; of Y for C". */
+static void tell_source(rfhe_prices *p, uint32_t threads)
+{
+    rfhe_text t = {0};
+
+    rfhe_text_printf(&t, "planned, %u thread%s; times", threads, threads == 1 ? "" : "s");
+    for (size_t k = 0; k < p->n; k++) {
+        const bool another = k == 0 || strcmp(p->set[k].machine, p->set[k - 1].machine) != 0;
+        if (another) { rfhe_text_printf(&t, "%s %s for", k == 0 ? "" : ",", p->set[k].machine); }
+        rfhe_text_printf(&t, "%s %s", another ? "" : ",", p->set[k].name);
+    }
+    (void)snprintf(p->source, sizeof p->source, "%s", rfhe_text_status(&t) == RFHE_OK ? t.data : "planned");
+    rfhe_text_clear(&t);
+}
+
 rfhe_status rfhe_prices_find(rfhe_prices *out, const rfhe_bank *b, const rfhe_graph *base,
-                             const rfhe_profile *profile, uint32_t threads,
+                             const rfhe_profile *profile, const rfhe_server *server,
                              const rfhe_progress *progress, rfhe_error *err)
 {
-    shop s = {.bank = b, .base = base, .profile = profile, .threads = threads,
+    shop s = {.bank = b, .base = base, .profile = profile, .server = server,
               .part = rfhe_calloc(b->layers * b->forms, sizeof *s.part)};
     rfhe_prices p = {0};
     quote q = {.layout = rfhe_calloc(b->layers, sizeof *q.layout)};
@@ -325,7 +348,7 @@ rfhe_status rfhe_prices_find(rfhe_prices *out, const rfhe_bank *b, const rfhe_gr
     if (st != RFHE_OK) { goto done; }
     p.planned = any_complete(&p, b);
     if (p.planned) {
-        (void)snprintf(p.source, sizeof p.source, "planned, %u threads", threads);
+        tell_source(&p, server->threads);
     } else {
         rfhe_prices_clear(&p);
         (void)snprintf(p.source, sizeof p.source, "rough counts, not planned: %.300s",

@@ -113,7 +113,7 @@ static rfhe_status read_back(rfhe_frontier *out, const list *lists, size_t layer
 static bool usable(const double *seconds, const double *error, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        if (isnan(seconds[i]) || seconds[i] < 0) { return false; }
+        if (isnan(seconds[i]) || seconds[i] == -INFINITY) { return false; }
         if (isfinite(seconds[i]) && !(isfinite(error[i]) && error[i] >= 0)) { return false; }
     }
     return true;
@@ -132,7 +132,7 @@ rfhe_status rfhe_frontier_find(rfhe_frontier *out, const double *seconds, const 
                          forms);
     }
     if (!usable(seconds, error, layers * forms)) {
-        return rfhe_fail(err, RFHE_E_ARG, "a cost or an error is negative or not a number");
+        return rfhe_fail(err, RFHE_E_ARG, "a cost is no number, or an error negative or none");
     }
     lists = rfhe_calloc(layers + 1, sizeof *lists);
     point *start = rfhe_calloc(1, sizeof *start);

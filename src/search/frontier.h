@@ -20,8 +20,8 @@ typedef struct rfhe_frontier { /* zero state: empty */
     bool exact;              /* no partial list was longer than `most`      */
 } rfhe_frontier;
 
-/* seconds and error are [layers][forms], seconds INFINITY where the choice does not exist, otherwise both finite and not
- * negative. 1 <= forms <= 255.
+/* seconds and error are [layers][forms], seconds INFINITY where the choice does not exist, otherwise both finite, and error
+ * not negative (seconds may be: what a choice saves elsewhere). 1 <= forms <= 255.
  *   most   partial assignments kept per activation, at least 2; 0 = 8192. When there are more, the errors between the
  *          smallest and the largest are cut into `most` bands of equal ratio, and the fastest of each stays: thinned at
  *          T activations, every best assignment has a neighbour that is no slower and whose error is at most ratio^T times

@@ -112,6 +112,8 @@ static rfhe_status fill_probe(probe *p, const rfhe_bank *b, size_t l,
             const double x = p->reach * (2.0 * (double)cell / CELLS - 1);
             for (size_t f = 0; f < b->forms; f++) {
                 const rfhe_bank_entry *e = &b->entry[l * b->forms + f];
+                row[cell * b->forms + f] = 0;
+                if (e->sets == 0) { continue; }
                 const size_t set = e->sets == 1 ? 0 : c;
                 const double y = e->scale[set] * rfhe_paf_value(&e->p[set], x / e->scale[set]);
                 const double r = y - fmin(fmax(x, 0), (double)upper);
@@ -272,7 +274,9 @@ rfhe_status rfhe_bank_harm_gradient(double *harm, const rfhe_bank *b, const rfhe
     RFHE_TRY(pass_images(d, margin, now, choices, e, src, n, progress, err));
     double *weight = margin + n;
     weigh(weight, margin, n, weight + n);
-    for (size_t i = 0; i < choices; i++) { harm[i] = mean_harm(d + i, choices, weight, n); }
+    for (size_t i = 0; i < choices; i++) {
+        harm[i] = b->entry[i].sets > 0 ? mean_harm(d + i, choices, weight, n) : INFINITY;
+    }
 
 done:
     rfhe_exec_free(e);
@@ -343,6 +347,7 @@ static rfhe_status replace_one(rfhe_graph **out, const rfhe_bank *b, const rfhe_
     }
     RFHE_TRY(rfhe_graph_tidy(g, err));
     RFHE_TRY(rfhe_graph_infer(g, 0, err));
+    RFHE_TRY(rfhe_method_merge(g, NULL, NULL, err));
     *out = g;
     g = NULL;
 
@@ -375,6 +380,8 @@ rfhe_status rfhe_bank_harm_measured(double *harm, const rfhe_bank *b, const rfhe
     for (size_t c = 0; c < choices; c++) {
         RFHE_TRY(rfhe_progress_report(progress, "sensitivities by trying", (double)c,
                                       (double)choices, "choices", NULL));
+        harm[c] = INFINITY;
+        if (b->entry[c].sets == 0) { continue; }
         RFHE_TRY(replace_one(&g, b, base, profile, c / b->forms, c % b->forms, err));
         RFHE_TRY(run_images(&after, &classes, g, src, n, err));
         for (size_t i = 0; i < n; i++) {

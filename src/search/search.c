@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "rfhe/onnx.h"
+#include "search/training.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -17,7 +18,10 @@
 struct rfhe_search {
     rfhe_store *store;
     int64_t study;
-    rfhe_search_world world;
+    rfhe_search_world world;     /* base and profile are the trained ones where its maxima were replaced and trained */
+    const rfhe_graph *untrained; /* the base as it was given */
+    rfhe_graph *own_base;
+    rfhe_profile own_profile;
     rfhe_search_options opt;
     rfhe_bank bank;
     rfhe_prices prices;
@@ -26,6 +30,7 @@ struct rfhe_search {
     rfhe_trial *trial;
     size_t n_trials, *front, n_front;
     double relu_top1, relu_entropy;
+    double base_top1; /* of what gets forms: relu_top1, or that of the network with other maxima */
     rfhe_search_trust trust;
     /* progress: trials as a whole, with what one is doing as a note */
     rfhe_progress progress;
@@ -109,9 +114,25 @@ static bool assignment_read(uint8_t *choice, const rfhe_bank *b, const char *tex
         while (f < b->forms && (strlen(b->form[f]) != n || strncmp(b->form[f], text, n) != 0)) {
             f++;
         }
-        if (f == b->forms || (text[n] == '\0') != (l + 1 == b->layers)) { return false; }
+        if (f == b->forms || !rfhe_bank_has(b, l, f) || (text[n] == '\0') != (l + 1 == b->layers)) { return false; }
         choice[l] = (uint8_t)f;
         text += n + 1;
+    }
+    return true;
+}
+
+static bool exists(const rfhe_bank *b, const uint8_t *choice)
+{
+    for (size_t l = 0; l < b->layers; l++) {
+        if (!rfhe_bank_has(b, l, choice[l])) { return false; }
+    }
+    return true;
+}
+
+static bool is_uniform(const rfhe_bank *b, const uint8_t *choice)
+{
+    for (size_t l = 1; l < b->layers; l++) {
+        if (choice[l] != choice[0]) { return false; }
     }
     return true;
 }
@@ -288,13 +309,14 @@ static rfhe_status try_relu(rfhe_search *s, rfhe_error *err)
         rfhe_trial t = {.kind = "relu", .seed = s->opt.seed, .harm = NAN, .predicted_seconds = NAN,
                         .memory_bytes = NAN, .assignment = rfhe_strdup("relu")};
         (void)snprintf(t.recipe, sizeof t.recipe, "%s", pools ? "pools" : "relu");
-        st = t.assignment == NULL ? RFHE_E_NOMEM
-                                  : try_plain(s, &t, NULL,
-                                              pools ? s->world.base : s->world.teacher, err);
+        st = t.assignment == NULL
+                 ? RFHE_E_NOMEM
+                 : try_plain(s, &t, NULL, pools ? s->untrained : s->world.teacher, err);
         if (!pools) {
             s->relu_top1 = t.top1;
             s->relu_entropy = t.cross_entropy;
         }
+        if (s->own_base == NULL) { s->base_top1 = t.top1; }
         rfhe_free(t.assignment);
     }
     return st;
@@ -474,17 +496,19 @@ static rfhe_status store_choices(const rfhe_search *s, rfhe_error *err)
     rfhe_store_choice *c = rfhe_calloc(b->layers * b->forms, sizeof *c);
 
     if (c == NULL) { return rfhe_fail(err, RFHE_E_NOMEM, "no memory for choices"); }
+    size_t n = 0;
     for (size_t i = 0; i < b->layers * b->forms; i++) {
-        c[i] = (rfhe_store_choice){.layer = (uint32_t)(i / b->forms),
+        if (!rfhe_bank_has(b, i / b->forms, i % b->forms)) { continue; }
+        c[n] = (rfhe_store_choice){.layer = (uint32_t)(i / b->forms),
                                    .depth = b->entry[i].depth,
                                    .products = b->entry[i].products,
                                    .fit = b->entry[i].fit,
                                    .harm_gradient = s->harm_gradient[i],
                                    .harm_measured = s->harm_measured[i]};
-        (void)snprintf(c[i].form, sizeof c[i].form, "%s", b->form[i % b->forms]);
+        (void)snprintf(c[n].form, sizeof c[n].form, "%s", b->form[i % b->forms]);
+        n++;
     }
-    const rfhe_status st =
-        rfhe_store_put_choices(s->store, s->study, c, b->layers * b->forms, err);
+    const rfhe_status st = rfhe_store_put_choices(s->store, s->study, c, n, err);
     rfhe_free(c);
     return st;
 }
@@ -520,7 +544,7 @@ static rfhe_status try_uniform(rfhe_search *s, rfhe_error *err)
     if (choice == NULL) { return rfhe_fail(err, RFHE_E_NOMEM, "no memory for an assignment"); }
     for (size_t f = 0; f < s->bank.forms && st == RFHE_OK; f++) {
         memset(choice, (int)f, s->bank.layers);
-        st = try_choice(s, "uniform", choice, err);
+        if (exists(&s->bank, choice)) { st = try_choice(s, "uniform", choice, err); }
     }
     rfhe_free(choice);
     return st;
@@ -619,64 +643,15 @@ done:
 
 /* ---- training ---- */
 
-/* A source whose epochs have `images` images, whatever those of the one below. */
-typedef struct slice {
-    const rfhe_batch_source *below;
-    uint64_t images;
-} slice;
-
-static rfhe_status slice_next(void *user, float *images, uint32_t *labels, uint32_t *count,
-                              rfhe_error *err)
+static rfhe_training training(const rfhe_search *s)
 {
-    const slice *c = user;
-
-    return c->below->next(c->below->user, images, labels, count, err);
-}
-
-static rfhe_status slice_seek(void *user, uint64_t epoch, uint64_t position, rfhe_error *err)
-{
-    const slice *c = user;
-    const uint64_t all = epoch * c->images + position;
-
-    return c->below->seek(c->below->user, all / c->below->images, all % c->below->images, err);
-}
-
-typedef struct training {
-    rfhe_oneshot_options oneshot;
-    slice part;
-    rfhe_batch_source source;
-    char checkpoint[4096], network[4096], identity[600];
-} training;
-
-static rfhe_status prepare_training(const rfhe_search *s, training *w, const rfhe_trial *t,
-                                    rfhe_error *err)
-{
-    const rfhe_batch_source *fit = s->world.fit;
-    rfhe_status st = RFHE_OK;
-
-    *w = (training){.oneshot = s->opt.oneshot};
-    const uint64_t epochs = (t->planned + fit->images - 1) / fit->images;
-    w->part = (slice){.below = fit, .images = t->planned / epochs / fit->batch * fit->batch};
-    w->source = (rfhe_batch_source){.next = slice_next,
-                                    .seek = slice_seek,
-                                    .user = &w->part,
-                                    .images = w->part.images,
-                                    .batch = fit->batch};
-    w->oneshot.train.epochs = epochs;
-    w->oneshot.ramp_epochs = t->rung <= 1 ? 0.1 * (double)epochs : 0;
-    w->oneshot.train.keep_last = epochs == 1;
-    w->oneshot.train.seed = t->seed;
-    w->oneshot.train.progress = &s->progress;
-    RFHE_TRY(trial_path(s, t->id, "checkpoint", w->checkpoint, err));
-    RFHE_TRY(trial_path(s, t->id, "onnx", w->network, err));
-    (void)snprintf(w->identity, sizeof w->identity,
-                   "trial=%" PRId64 "\nrung=%u\nparent=%" PRId64 "\nplanned=%" PRIu64
-                   "\nseed=%" PRIu64 "\n", t->id, t->rung, t->parent, t->planned, t->seed);
-    w->oneshot.train.identity = w->identity;
-    w->oneshot.train.checkpoint = w->checkpoint;
-
-done:
-    return st;
+    return (rfhe_training){.teacher = s->world.teacher,
+                           .fit = s->world.fit,
+                           .select = s->world.select,
+                           .calibrate = s->world.calibrate,
+                           .oneshot = &s->opt.oneshot,
+                           .headroom = s->opt.headroom,
+                           .progress = &s->progress};
 }
 
 static rfhe_status read_network(rfhe_graph **out, const char *path, rfhe_error *err)
@@ -712,28 +687,24 @@ done:
     return st;
 }
 
-/* Trains, judges, writes the network, and only then calls the trial done. A run that diverges is a failed trial. */
-static rfhe_status try_training(rfhe_search *s, rfhe_trial *t, const uint8_t *choice,
-                                rfhe_error *err)
+/* Trains *g (given away), judges, writes the network, and only then calls the trial done. A run that diverges is a failed
+ * trial. */
+static rfhe_status train_trial(rfhe_search *s, rfhe_trial *t, rfhe_graph *g, rfhe_error *err)
 {
     const double start = rfhe_now();
-    training *w = rfhe_calloc(1, sizeof *w);
-    rfhe_graph *g = NULL;
-    rfhe_train_result r = {0};
-    bool done = false;
+    const rfhe_training w = training(s);
+    char checkpoint[4096], network[4096], identity[600];
+    rfhe_error diverged = {0};
     rfhe_status st = RFHE_OK;
 
-    if (w == NULL) { return rfhe_fail(err, RFHE_E_NOMEM, "no memory for a training"); }
-    RFHE_TRY(rfhe_store_begin(s->store, s->study, t, s->opt.settings, &done, err));
-    if (done) { goto done; }
-    (void)snprintf(s->doing, sizeof s->doing, "rung %u", t->rung);
-    RFHE_TRY(prepare_training(s, w, t, err));
-    RFHE_TRY(starting_network(&g, s, t, choice, err));
-    RFHE_TRY(w->source.seek(w->source.user, 0, 0, err));
-    rfhe_error diverged = {0};
-    st = rfhe_method_oneshot(&r, NULL, g, s->world.teacher, &w->source,
-                             w->oneshot.train.epochs > 1 ? s->world.select : NULL, &w->oneshot,
-                             &diverged);
+    RFHE_TRY(trial_path(s, t->id, "checkpoint", checkpoint, err));
+    RFHE_TRY(trial_path(s, t->id, "onnx", network, err));
+    (void)snprintf(identity, sizeof identity,
+                   "trial=%" PRId64 "\nrung=%u\nparent=%" PRId64 "\nplanned=%" PRIu64
+                   "\nseed=%" PRIu64 "\n", t->id, t->rung, t->parent, t->planned, t->seed);
+    const rfhe_training_part part = {.passes = t->planned, .rung = t->rung, .seed = t->seed,
+                                     .checkpoint = checkpoint, .identity = identity};
+    st = rfhe_training_run(g, &t->image_passes, NULL, &w, &part, &diverged);
     if (st == RFHE_E_NUMERIC) {
         st = RFHE_OK;
         (void)snprintf(t->status, sizeof t->status, "failed");
@@ -742,121 +713,293 @@ static rfhe_status try_training(rfhe_search *s, rfhe_trial *t, const uint8_t *ch
         st = rfhe_fail(err, st, "%s", diverged.text);
         goto done;
     } else {
-        t->image_passes = r.images;
         RFHE_TRY(judge(s, t, g, err));
-        RFHE_TRY(rfhe_onnx_write(g, w->network, err));
+        RFHE_TRY(rfhe_onnx_write(g, network, err));
         (void)snprintf(t->status, sizeof t->status, "done");
     }
     t->seconds = rfhe_now() - start;
     RFHE_TRY(rfhe_store_end(s->store, t, err));
-    (void)remove(w->checkpoint);
+    (void)remove(checkpoint);
+
+done:
+    rfhe_graph_free(g);
+    return st;
+}
+
+static rfhe_status try_training(rfhe_search *s, rfhe_trial *t, const uint8_t *choice,
+                                rfhe_error *err)
+{
+    rfhe_graph *g = NULL;
+    bool done = false;
+    rfhe_status st = RFHE_OK;
+
+    RFHE_TRY(rfhe_store_begin(s->store, s->study, t, s->opt.settings, &done, err));
+    if (done) { goto done; }
+    (void)snprintf(s->doing, sizeof s->doing, "rung %u", t->rung);
+    RFHE_TRY(starting_network(&g, s, t, choice, err));
+    RFHE_TRY(train_trial(s, t, g, err));
     say(s, "rung %u, trial %" PRId64 ": %.2f %% after %" PRIu64 " images, %.2f s encrypted (%s)",
         t->rung, t->id, 100 * t->top1, t->image_passes, t->predicted_seconds, t->status);
 
 done:
-    rfhe_train_result_clear(&r);
-    rfhe_graph_free(g);
-    rfhe_free(w);
     s->done++;
     return st;
 }
 
-/* Images a second of training, measured once and then remembered: the plan of a budget in seconds follows from it. */
-static rfhe_status measure_speed(rfhe_search *s, const uint8_t *choice, double *speed,
+/* Images a second of training `g` (given away), measured once and then remembered under `key`: plans of a budget in seconds
+ * follow from it. */
+static rfhe_status measure_speed(rfhe_search *s, const char *key, rfhe_graph *g, double *speed,
                                  rfhe_error *err)
 {
     const rfhe_batch_source *fit = s->world.fit;
+    const uint64_t all = fit->images / fit->batch, batches = all < 24 ? all : 24;
+    const rfhe_training_part part = {.passes = batches * fit->batch, .rung = 1, .seed = s->opt.seed};
+    rfhe_training w = training(s);
     char *known = NULL, text[64];
-    training *w = rfhe_calloc(1, sizeof *w);
-    rfhe_graph *g = NULL;
-    rfhe_train_result r = {0};
+    uint64_t images = 0;
     rfhe_status st = RFHE_OK;
 
-    if (w == NULL) { return rfhe_fail(err, RFHE_E_NOMEM, "no memory for a training"); }
-    RFHE_TRY(rfhe_store_get_note(s->store, s->study, "images_per_second", &known, err));
+    w.headroom = 0;
+    RFHE_TRY(rfhe_store_get_note(s->store, s->study, key, &known, err));
     *speed = known != NULL ? strtod(known, NULL) : 0;
     if (*speed > 0) { goto done; }
-    const uint64_t batches = fit->images / fit->batch < 6 ? fit->images / fit->batch : 6;
-    const rfhe_trial t = {.planned = batches * fit->batch, .rung = 1, .seed = s->opt.seed};
-    RFHE_TRY(prepare_training(s, w, &t, err));
-    w->oneshot.train.checkpoint = NULL;
     (void)snprintf(s->doing, sizeof s->doing, "speed");
-    RFHE_TRY(rfhe_bank_graph(&g, &s->bank, s->world.base, s->world.profile, choice, err));
-    RFHE_TRY(w->source.seek(w->source.user, 0, 0, err));
-    st = rfhe_method_oneshot(&r, NULL, g, s->world.teacher, &w->source, NULL, &w->oneshot, err);
-    if (st != RFHE_OK) { goto done; }
-    *speed = r.images_per_second;
+    RFHE_TRY(rfhe_training_run(g, &images, speed, &w, &part, err));
     (void)snprintf(text, sizeof text, "%.17g", *speed);
-    RFHE_TRY(rfhe_store_put_note(s->store, s->study, "images_per_second", text, err));
+    RFHE_TRY(rfhe_store_put_note(s->store, s->study, key, text, err));
 
 done:
-    rfhe_train_result_clear(&r);
     rfhe_graph_free(g);
     rfhe_free(known);
-    rfhe_free(w);
     return st;
 }
 
-/* One rung: every survivor is trained, then ranked; *n falls to those who go on. */
+/* ---- the network with other maxima ---- */
+
+/* Of the first budget of a folder; seconds that are no training are left aside. */
+static const double pools_share = 0.25, training_share = 0.9;
+
+/* How many images the network with other maxima is trained on: decided once, whatever later budgets are. */
+static rfhe_status plan_pools(rfhe_search *s, uint64_t *passes, rfhe_error *err)
+{
+    const rfhe_search_options *o = &s->opt;
+    const uint64_t batch = s->world.fit->batch, most = o->oneshot.train.epochs * s->world.fit->images;
+    char *known = NULL, text[32];
+    rfhe_graph *g = NULL;
+    double speed = 0;
+    rfhe_status st = RFHE_OK;
+
+    RFHE_TRY(rfhe_store_get_note(s->store, s->study, "pools_passes", &known, err));
+    if (known != NULL) {
+        *passes = strtoull(known, NULL, 10);
+        goto done;
+    }
+    double wish = pools_share * (double)o->budget_passes;
+    if (o->budget_seconds > 0) {
+        RFHE_TRY(rfhe_graph_clone(&g, s->world.base));
+        RFHE_TRY(measure_speed(s, "pools_images_per_second", g, &speed, err));
+        wish = pools_share * training_share * o->budget_seconds * speed;
+    }
+    *passes = wish < (double)most ? (uint64_t)wish : most;
+    *passes = *passes < batch ? batch : *passes / batch * batch;
+    (void)snprintf(text, sizeof text, "%" PRIu64, *passes);
+    RFHE_TRY(rfhe_store_put_note(s->store, s->study, "pools_passes", text, err));
+
+done:
+    rfhe_free(known);
+    return st;
+}
+
+/* The network whose maxima were replaced learns to live with that, ReLUs and all, before any form is fitted to it. */
+static rfhe_status train_pools(rfhe_search *s, rfhe_error *err)
+{
+    rfhe_trial t = {.kind = "pools", .recipe = "pools", .rung = 1, .seed = s->opt.seed, .harm = NAN,
+                    .predicted_seconds = NAN, .memory_bytes = NAN, .assignment = rfhe_strdup("relu")};
+    rfhe_graph *g = NULL;
+    char path[4096];
+    bool done = false;
+    rfhe_status st = t.assignment != NULL ? RFHE_OK : rfhe_fail(err, RFHE_E_NOMEM, "no memory for a trial");
+
+    if (st != RFHE_OK) { goto done; }
+    s->expected = 1;
+    RFHE_TRY(plan_pools(s, &t.planned, err));
+    RFHE_TRY(rfhe_store_begin(s->store, s->study, &t, s->opt.settings, &done, err));
+    if (!done) {
+        (void)snprintf(s->doing, sizeof s->doing, "pools");
+        RFHE_TRY(rfhe_graph_clone(&g, s->world.base));
+        RFHE_TRY(train_trial(s, &t, g, err));
+        say(s, "pools, trial %" PRId64 ": %.2f %% after %" PRIu64 " images (%s)", t.id, 100 * t.top1,
+            t.image_passes, t.status);
+    }
+    if (strcmp(t.status, "done") != 0) {
+        say(s, "training without maxima diverged: forms go into the network without");
+        goto done;
+    }
+    RFHE_TRY(trial_path(s, t.id, "onnx", path, err));
+    RFHE_TRY(read_network(&s->own_base, path, err));
+    RFHE_TRY(s->world.calibrate->seek(s->world.calibrate->user, 0, 0, err));
+    RFHE_TRY(rfhe_profile_collect(&s->own_profile, s->own_base, s->world.calibrate, 0,
+                                  RFHE_COMPUTE_F32, s->opt.progress, err));
+    s->world.base = s->own_base;
+    s->world.profile = &s->own_profile;
+    s->base_top1 = t.top1;
+
+done:
+    rfhe_free(t.assignment);
+    return st;
+}
+
+/* ---- successive halving ---- */
+
+/* One rung: every survivor is trained, then ranked; *n falls to those who go on. The best uniform network is among them: mixed
+ * ones are compared with it, after as many images. */
 static rfhe_status run_rung(rfhe_search *s, const rfhe_halving *h, uint32_t rung, size_t *survivor,
                             int64_t *parent, size_t *n, const candidates *c, rfhe_error *err)
 {
-    double *seconds = rfhe_alloc(2 * *n + 1, sizeof *seconds), *top1 = seconds + *n;
-    size_t *order = rfhe_alloc(2 * *n + 1, sizeof *order), *old = order + *n;
-    int64_t *made = rfhe_alloc(*n + 1, sizeof *made);
+    const rfhe_target wish = {.max_drop = RFHE_SEARCH_DROP};
+    const size_t count = *n;
+    double *seconds = rfhe_alloc(2 * count + 1, sizeof *seconds), *top1 = seconds + count;
+    size_t *order = rfhe_alloc(2 * count + 1, sizeof *order), *old = order + count;
+    rfhe_trial *t = rfhe_calloc(count + 1, sizeof *t);
     rfhe_status st = RFHE_OK;
 
-    if (seconds == NULL || order == NULL || made == NULL) {
+    if (seconds == NULL || order == NULL || t == NULL) {
         st = rfhe_fail(err, RFHE_E_NOMEM, "no memory for a rung");
         goto done;
     }
-    for (size_t i = 0; i < *n; i++) {
-        rfhe_trial t = {.kind = "tune", .recipe = "oneshot", .rung = rung + 1,
-                        .planned = h->passes[rung], .seed = s->opt.seed, .parent = parent[survivor[i]]};
-        st = describe(s, &t, c->at[survivor[i]].choice);
-        if (st == RFHE_OK) { st = try_training(s, &t, c->at[survivor[i]].choice, err); }
-        seconds[i] = t.predicted_seconds;
-        top1[i] = strcmp(t.status, "done") == 0 ? t.top1 : NAN;
-        made[i] = t.id;
+    for (size_t i = 0; i < count; i++) {
+        const uint8_t *choice = c->at[survivor[i]].choice;
+        t[i] = (rfhe_trial){.kind = "tune", .recipe = "oneshot", .rung = rung + 1, .planned = h->passes[rung],
+                            .seed = s->opt.seed, .parent = parent[survivor[i]]};
+        RFHE_TRY(describe(s, &t[i], choice));
+        RFHE_TRY(try_training(s, &t[i], choice, err));
+        seconds[i] = t[i].predicted_seconds;
+        top1[i] = strcmp(t[i].status, "done") == 0 ? t[i].top1 : NAN;
         old[i] = survivor[i];
-        rfhe_free(t.assignment);
-        if (st != RFHE_OK) { goto done; }
         RFHE_TRY(reload(s, err));
     }
-    RFHE_TRY(rfhe_halving_rank(order, seconds, top1, *n));
+    RFHE_TRY(rfhe_halving_rank(order, seconds, top1, count,
+                               rfhe_best_uniform(&wish, t, count, s->relu_top1)));
     const size_t next = rung + 1 < h->rungs ? h->candidates[rung + 1] : 0;
     size_t kept = 0;
-    for (size_t i = 0; i < *n && kept < next; i++) {
+    for (size_t i = 0; i < count && kept < next; i++) {
         if (isnan(top1[order[i]])) { continue; }
-        parent[old[order[i]]] = made[order[i]];
+        parent[old[order[i]]] = t[order[i]].id;
         survivor[kept++] = old[order[i]];
     }
     *n = kept;
 
 done:
+    for (size_t i = 0; t != NULL && i < count; i++) { rfhe_free(t[i].assignment); }
     rfhe_free(seconds);
     rfhe_free(order);
-    rfhe_free(made);
+    rfhe_free(t);
     return st;
 }
 
-/* Candidates for training, in order of time: what each parameter set has of the least harm, cheap sets first, for training
- * heals much and a set's price hardly depends on the form; then the fastest of all; then points spread over the frontier. */
-static size_t choose_candidates(size_t *out, const candidates *c, size_t want)
+/* Seconds of the fastest network that is within a point of what got its forms without any training, which wins back about as
+ * much: nothing slower is worth an image. INFINITY when there is none. */
+static double fastest_untrained(const rfhe_search *s)
+{
+    double least = INFINITY;
+
+    for (size_t i = 0; i < s->n_trials; i++) {
+        const rfhe_trial *t = &s->trial[i];
+        if (strcmp(t->status, "done") == 0 && strcmp(t->recipe, "ct") == 0 && t->top1 >= s->base_top1 - 0.01 - 1e-9) {
+            least = fmin(least, t->predicted_seconds);
+        }
+    }
+    return least;
+}
+
+/* The frontier of predictions and all uniform assignments, by seconds, up to `limit` seconds. */
+static rfhe_status trainable(candidates *out, const rfhe_search *s, double limit, rfhe_error *err)
+{
+    const rfhe_bank *b = &s->bank;
+    candidates c = {0};
+    size_t kept = 0;
+    rfhe_status st = RFHE_OK;
+
+    RFHE_TRY(predict(&c, s, err));
+    candidate *more = rfhe_realloc(c.at, c.n + b->forms, sizeof *more);
+    if (more == NULL) {
+        st = rfhe_fail(err, RFHE_E_NOMEM, "no memory for candidates");
+        goto done;
+    }
+    c.at = more;
+    for (size_t f = 0, n = c.n; f < b->forms; f++) {
+        candidate u = {.choice = rfhe_alloc(b->layers, 1)};
+        if (u.choice == NULL) {
+            st = rfhe_fail(err, RFHE_E_NOMEM, "no memory for candidates");
+            goto done;
+        }
+        memset(u.choice, (int)f, b->layers);
+        bool known = !exists(b, u.choice);
+        for (size_t i = 0; i < n && !known; i++) { known = memcmp(c.at[i].choice, u.choice, b->layers) == 0; }
+        u.set = known ? SIZE_MAX : rfhe_prices_best(&s->prices, b, u.choice, &u.seconds);
+        if (u.set == SIZE_MAX) {
+            rfhe_free(u.choice);
+            continue;
+        }
+        u.harm = sum_harm(s, s->harm, u.choice);
+        c.at[c.n++] = u;
+    }
+    qsort(c.at, c.n, sizeof *c.at, faster);
+    for (size_t i = 0; i < c.n; i++) {
+        if (c.at[i].seconds <= limit * (1 + 1e-9)) {
+            c.at[kept++] = c.at[i];
+        } else {
+            rfhe_free(c.at[i].choice);
+        }
+    }
+    c.n = kept;
+    *out = c;
+    c = (candidates){0};
+
+done:
+    candidates_clear(&c);
+    return st;
+}
+
+/* On the frontier of predictions: nothing before it, which is faster, harms less. */
+static bool leads(const candidates *c, size_t i)
+{
+    for (size_t k = 0; k < i; k++) {
+        if (c->at[k].harm <= c->at[i].harm) { return false; }
+    }
+    return true;
+}
+
+/* Candidates for training, in order of time. First the uniform form that harms least on each parameter set, cheap sets first,
+ * up to half of all; then points of the frontier, the nearer to each other the slower: what loses least lies there. Of points
+ * within 2 % of a time the least harmful one, for training costs the same and the difference is not worth a choice. */
+static size_t choose_candidates(size_t *out, const rfhe_search *s, const candidates *c, size_t want)
 {
     bool *chosen = rfhe_calloc(c->n + 1, sizeof *chosen);
-    size_t *rest = rfhe_alloc(want + 1, sizeof *rest), n = 0, kept = 0;
+    size_t n = 0, kept = 0;
 
-    if (chosen == NULL || rest == NULL) { goto done; }
-    for (size_t i = 0; i < c->n && n < want; i++) { /* the last of a set on the frontier */
-        bool last = true;
-        for (size_t k = i + 1; k < c->n && last; k++) { last = c->at[k].set != c->at[i].set; }
-        if (last) { chosen[i] = ++n > 0; }
+    if (chosen == NULL || c->n == 0) { goto done; }
+    for (size_t i = 0; i < c->n && n < (want + 1) / 2; i++) {
+        bool best = is_uniform(&s->bank, c->at[i].choice);
+        for (size_t k = 0; k < c->n && best; k++) {
+            const bool rival = k != i && c->at[k].set == c->at[i].set && is_uniform(&s->bank, c->at[k].choice);
+            best = !rival || c->at[k].harm > c->at[i].harm || (c->at[k].harm == c->at[i].harm && k > i);
+        }
+        if (best) { chosen[i] = ++n > 0; }
     }
-    if (c->n > 0 && n < want && !chosen[0]) { chosen[0] = ++n > 0; }
-    const size_t spare = spread(rest, c, want);
-    for (size_t i = 0; i < spare && n < want; i++) {
-        if (!chosen[rest[i]]) { chosen[rest[i]] = ++n > 0; }
+    const double slow = c->at[c->n - 1].seconds, width = log(c->at[0].seconds / slow);
+    for (size_t place = 0; place < want && n < want; place++) {
+        const double x = want > 1 ? (double)place / (double)(want - 1) : 0;
+        const double here = 1.02 * slow * exp(width * pow(x, 1.5));
+        size_t best = SIZE_MAX;
+        for (size_t i = 0; i < c->n && c->at[i].seconds <= here; i++) {
+            bool far = leads(c, i);
+            for (size_t k = 0; k < c->n && far; k++) {
+                far = !chosen[k] || k == i || fabs(log(c->at[k].seconds / c->at[i].seconds)) > 0.01;
+            }
+            if (far && !chosen[i]) { best = i; }
+        }
+        if (best != SIZE_MAX) { chosen[best] = ++n > 0; }
     }
     for (size_t i = 0; i < c->n; i++) {
         if (chosen[i]) { out[kept++] = i; }
@@ -864,40 +1007,60 @@ static size_t choose_candidates(size_t *out, const candidates *c, size_t want)
 
 done:
     rfhe_free(chosen);
-    rfhe_free(rest);
     return kept;
+}
+
+/* Images that the budget leaves for the points, at the speed of training the slowest of them. */
+static rfhe_status passes_for_points(rfhe_search *s, const uint8_t *slowest, uint64_t *passes, rfhe_error *err)
+{
+    const rfhe_search_options *o = &s->opt;
+    rfhe_graph *g = NULL;
+    char *pools = NULL, *pools_speed = NULL;
+    double speed = 0;
+    rfhe_status st = RFHE_OK;
+
+    RFHE_TRY(rfhe_store_get_note(s->store, s->study, "pools_passes", &pools, err));
+    const double spent = pools != NULL ? strtod(pools, NULL) : 0;
+    if (o->budget_passes > 0) {
+        *passes = (double)o->budget_passes > spent ? o->budget_passes - (uint64_t)spent : 0;
+        goto done;
+    }
+    RFHE_TRY(rfhe_store_get_note(s->store, s->study, "pools_images_per_second", &pools_speed, err));
+    const double before = pools_speed != NULL && spent > 0 ? spent / strtod(pools_speed, NULL) : 0;
+    RFHE_TRY(rfhe_bank_graph(&g, &s->bank, s->world.base, s->world.profile, slowest, err));
+    RFHE_TRY(measure_speed(s, "images_per_second", g, &speed, err));
+    *passes = (uint64_t)(fmax(training_share * o->budget_seconds - before, 0) * speed);
+    say(s, "%.0f s of training are %" PRIu64 " images at %.0f a second", o->budget_seconds, *passes, speed);
+
+done:
+    rfhe_free(pools);
+    rfhe_free(pools_speed);
+    return st;
 }
 
 static rfhe_status train_points(rfhe_search *s, rfhe_error *err)
 {
     const rfhe_search_options *o = &s->opt;
+    const uint64_t most = o->oneshot.train.epochs * s->world.fit->images;
     candidates c = {0};
-    uint64_t passes = o->budget_passes;
+    uint64_t passes = 0;
     size_t *survivor = rfhe_alloc(o->candidates + 1, sizeof *survivor);
     int64_t *parent = NULL;
-    double speed = 0;
     rfhe_status st = RFHE_OK;
 
     if (survivor == NULL) { return rfhe_fail(err, RFHE_E_NOMEM, "no memory for candidates"); }
-    RFHE_TRY(predict(&c, s, err));
-    size_t n = choose_candidates(survivor, &c, o->candidates);
+    RFHE_TRY(trainable(&c, s, fastest_untrained(s), err));
+    size_t n = choose_candidates(survivor, s, &c, o->candidates);
     parent = rfhe_calloc(c.n + 1, sizeof *parent);
     if (parent == NULL || n == 0) { goto done; }
-    if (o->budget_seconds > 0) {
-        RFHE_TRY(measure_speed(s, c.at[survivor[n - 1]].choice, &speed, err));
-        passes = (uint64_t)(0.9 * o->budget_seconds * speed);
-        say(s, "%.0f s of training are %" PRIu64 " images at %.0f a second", o->budget_seconds,
-            passes, speed);
-    }
-    const uint64_t most = o->oneshot.train.epochs * s->world.fit->images;
-    const rfhe_halving h =
-        rfhe_halving_plan(passes, (uint32_t)n, s->world.fit->batch, most);
+    RFHE_TRY(passes_for_points(s, c.at[survivor[n - 1]].choice, &passes, err));
+    const rfhe_halving h = rfhe_halving_plan(passes, (uint32_t)n, s->world.fit->batch, most);
     if (h.rungs == 0) {
-        say(s, "the budget of %" PRIu64 " images is too small for one batch of %u", passes,
+        say(s, "a budget of %" PRIu64 " images is too small for one batch of %u", passes,
             s->world.fit->batch);
         goto done;
     }
-    n = h.candidates[0] < n ? choose_candidates(survivor, &c, h.candidates[0]) : n;
+    n = h.candidates[0] < n ? choose_candidates(survivor, s, &c, h.candidates[0]) : n;
     for (uint32_t r = 0; r < h.rungs; r++) { s->expected += h.candidates[r]; }
     for (uint32_t r = 0; r < h.rungs && n > 0; r++) {
         RFHE_TRY(run_rung(s, &h, r, survivor, parent, &n, &c, err));
@@ -940,9 +1103,6 @@ rfhe_status rfhe_search_run(rfhe_search *s, rfhe_error *err)
     char text[256];
     rfhe_status st = RFHE_OK;
 
-    if (trains && s->world.fit == NULL) {
-        return rfhe_fail(err, RFHE_E_ARG, "a budget for training needs images to train on");
-    }
     s->done = 0;
     s->expected = 1 + s->world.pools_replaced + s->bank.forms + s->opt.probes + s->opt.points;
     RFHE_TRY(try_relu(s, err));
@@ -1063,8 +1223,9 @@ static rfhe_status load_harms(rfhe_search *s, rfhe_error *err)
     size_t n = 0;
     const rfhe_status st = rfhe_store_get_choices(s->store, s->study, &old, &n, err);
 
-    for (size_t i = 0; i < s->bank.layers * s->bank.forms; i++) {
-        s->harm_gradient[i] = s->harm_measured[i] = NAN;
+    for (size_t i = 0; i < s->bank.layers * s->bank.forms; i++) { /* what does not exist has nothing to find out */
+        s->harm_gradient[i] = s->harm_measured[i] =
+            rfhe_bank_has(&s->bank, i / s->bank.forms, i % s->bank.forms) ? (double)NAN : (double)INFINITY;
     }
     for (size_t i = 0; st == RFHE_OK && i < n; i++) {
         for (size_t f = 0; f < s->bank.forms && old[i].layer < s->bank.layers; f++) {
@@ -1077,6 +1238,18 @@ static rfhe_status load_harms(rfhe_search *s, rfhe_error *err)
     return st;
 }
 
+/* A line that does not save its refresh costs what a polynomial costs and can do less. */
+static void drop_refreshed_lines(rfhe_search *s)
+{
+    const size_t forms = s->bank.forms;
+
+    for (size_t i = 0; i < s->bank.layers * forms; i++) {
+        bool possible = !rfhe_bank_merges(&s->bank, i % forms);
+        for (size_t k = 0; k < s->prices.n && !possible; k++) { possible = isfinite(s->prices.set[k].seconds[i]); }
+        if (!possible) { rfhe_bank_drop(&s->bank, i / forms, i % forms); }
+    }
+}
+
 rfhe_status rfhe_search_new(rfhe_search **out, rfhe_store *store, int64_t study,
                             const rfhe_search_world *world, const rfhe_search_options *opt,
                             rfhe_error *err)
@@ -1087,9 +1260,14 @@ rfhe_status rfhe_search_new(rfhe_search **out, rfhe_store *store, int64_t study,
     rfhe_status st = RFHE_OK;
 
     if (s == NULL) { return rfhe_fail(err, RFHE_E_NOMEM, "no memory for a search"); }
+    if (world->fit == NULL && (opt->budget_passes > 0 || opt->budget_seconds > 0 || opt->train_pools)) {
+        st = rfhe_fail(err, RFHE_E_ARG, "a budget for training needs images to train on");
+        goto done;
+    }
     s->store = store;
     s->study = study;
     s->world = *world;
+    s->untrained = world->base;
     s->opt = *opt;
     s->progress = (rfhe_progress){.report = inner_report, .user = s};
     s->trust.gradient = s->trust.measured = NAN;
@@ -1099,9 +1277,13 @@ rfhe_status rfhe_search_new(rfhe_search **out, rfhe_store *store, int64_t study,
     if (s->opt.candidates == 0) { s->opt.candidates = 8; }
     if (s->opt.sense_images == 0) { s->opt.sense_images = 256; }
     if (s->opt.trust == 0) { s->opt.trust = 0.8; }
+    if (world->pools_replaced && opt->train_pools) { RFHE_TRY(train_pools(s, err)); }
     RFHE_TRY(list_forms(s, forms, &n, err));
-    RFHE_TRY(rfhe_bank_fill(&s->bank, world->base, world->profile, forms, n, &opt->replace,
+    RFHE_TRY(rfhe_bank_fill(&s->bank, s->world.base, s->world.profile, forms, n, &opt->replace,
                             opt->progress, err));
+    RFHE_TRY(rfhe_prices_find(&s->prices, &s->bank, s->world.base, s->world.profile, &opt->server,
+                              opt->progress, err));
+    drop_refreshed_lines(s);
     const size_t choices = s->bank.layers * s->bank.forms;
     s->harm_gradient = rfhe_alloc(choices, sizeof *s->harm_gradient);
     s->harm_measured = rfhe_alloc(choices, sizeof *s->harm_measured);
@@ -1111,8 +1293,6 @@ rfhe_status rfhe_search_new(rfhe_search **out, rfhe_store *store, int64_t study,
     }
     RFHE_TRY(load_harms(s, err));
     s->harm = s->harm_gradient;
-    RFHE_TRY(rfhe_prices_find(&s->prices, &s->bank, world->base, world->profile, opt->threads,
-                              opt->progress, err));
     RFHE_TRY(store_layers(s, err));
     RFHE_TRY(store_costs(s, err));
     *out = s;
@@ -1126,6 +1306,8 @@ done:
 void rfhe_search_free(rfhe_search *s)
 {
     if (s == NULL) { return; }
+    rfhe_graph_free(s->own_base);
+    rfhe_profile_clear(&s->own_profile);
     rfhe_bank_clear(&s->bank);
     rfhe_prices_clear(&s->prices);
     rfhe_free(s->harm_gradient);

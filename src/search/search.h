@@ -1,5 +1,6 @@
 /* The search: which form for which activation, for every speed one may want.
  *
+ *   other maxima? the network learns to live with them
  *   forms fitted (bank) ── harm by gradient ──┐
  *   plan/ prices every form and set (cost) ───┴─> frontier of predictions ──> trials on the selection split
  *                                                        ▲                          │
@@ -30,14 +31,18 @@ typedef struct rfhe_search_options { /* zero = choose for me, but forms and ones
     rfhe_oneshot_options oneshot; /* epochs: the most a trial gets                           */
     const char *settings;         /* for the rows of trials: what a repetition needs         */
     uint64_t seed;
-    uint32_t threads;     /* of the machine that will serve, for prices                       */
+    rfhe_server server;
     uint32_t probes;      /* mixed assignments tried to check the predictions; 8              */
     uint32_t points;      /* of the predicted frontier that are tried; 24                     */
     uint32_t candidates;  /* for training; 8                                                  */
     uint64_t sense_images; /* 256                                                             */
     double trust;          /* rank correlation below which harms are measured; 0.8            */
-    double budget_seconds; /* of training, all runs in this folder together                   */
+    double headroom;        /* as in rfhe_training                                            */
+    double budget_seconds;  /* of training, all runs in this folder together                  */
     uint64_t budget_passes; /* the same in images; both 0: no training                        */
+    /* Where the base has other maxima: a quarter of the first budget of the folder trains it before any form is fitted.
+     * Set with a budget, and for a study that was begun so. */
+    bool train_pools;
     const rfhe_progress *progress;
     void (*tell)(void *user, const char *sentence); /* remarks for people; may be NULL */
     void *user;
@@ -45,7 +50,8 @@ typedef struct rfhe_search_options { /* zero = choose for me, but forms and ones
 
 typedef struct rfhe_search rfhe_search; /* one thread at a time */
 
-/* Fits the forms, prices them. Stores layers, choices, costs. */
+/* Trains the base if its maxima were replaced and options say so; fits the forms, prices them. Stores layers, choices, costs.
+ * RFHE_E_INTERRUPTED when progress wants to stop; what is finished stays. */
 RFHE_MUST_USE rfhe_status rfhe_search_new(rfhe_search **out, rfhe_store *store, int64_t study,
                                           const rfhe_search_world *world,
                                           const rfhe_search_options *opt, rfhe_error *err);
@@ -75,6 +81,9 @@ RFHE_MUST_USE rfhe_status rfhe_search_network(rfhe_graph **out, const rfhe_searc
 
 /* ---- targets ---- */
 
+/* What may be lost, as a fraction, where nobody says otherwise. */
+#define RFHE_SEARCH_DROP 0.003
+
 typedef struct rfhe_target { /* 0 = no limit */
     double max_drop;         /* of top1, as a fraction */
     double max_seconds, max_bytes;
@@ -88,6 +97,14 @@ size_t rfhe_target_pick(const rfhe_target *target, const rfhe_trial *t, const si
 size_t rfhe_target_nearest(const rfhe_target *target, const rfhe_trial *t, const size_t *at,
                            size_t n, double relu_top1);
 
+/* The uniform assignment that mixed ones are to be compared with, among n trials; SIZE_MAX when there is none: what `target` picks
+ * among uniform ones, drops measured from ReLU, else the most accurate. After training those of the last rung count, whose
+ * rivals were shown as many images, and drops are measured from the most accurate of them. */
+size_t rfhe_best_uniform(const rfhe_target *target, const rfhe_trial *t, size_t n,
+                         double relu_top1);
+/* The fastest trial of the same rung and length that is at least as accurate as t[than]: that one itself if need be. */
+size_t rfhe_fastest_as_good(const rfhe_trial *t, size_t n, size_t than);
+
 /* ---- successive halving, as arithmetic [JT16] ---- */
 
 typedef struct rfhe_halving {
@@ -95,12 +112,14 @@ typedef struct rfhe_halving {
     uint64_t passes[8];            /* images for each candidate of the rung */
 } rfhe_halving;
 
-/* Splits `passes` evenly over the rungs, whole batches of `batch` each, at most `most` a trial. rungs 0: not enough for one
- * batch each. */
+/* Every rung has 3/5 of the candidates of the one before, down to three or fewer, which the last one ranks: at most 8 rungs. The
+ * last gets as many images as all others together, those the same each; whole batches of `batch`, at most `most` a trial.
+ * rungs 0: not enough for one batch each. */
 rfhe_halving rfhe_halving_plan(uint64_t passes, uint32_t candidates, uint32_t batch, uint64_t most);
-/* Order of n results, best first: by layers of the frontier (seconds, top1). On the frontier itself by the area (in log seconds
- * times top1) that would be lost without the point, the ends first; within what is beaten the most accurate first. */
+/* Order of n results, best first: the most accurate, `keep` (SIZE_MAX: none), then by layers of the frontier (seconds, top1).
+ * On the frontier itself by the area (in log seconds times top1) that would be lost without the point, that of the fastest
+ * counted from 3 points below the most accurate, under which nothing is wanted; within what is beaten the most accurate first. */
 RFHE_MUST_USE rfhe_status rfhe_halving_rank(size_t *order, const double *seconds,
-                                            const double *top1, size_t n);
+                                            const double *top1, size_t n, size_t keep);
 
 #endif

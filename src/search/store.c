@@ -261,6 +261,19 @@ done:
     return st;
 }
 
+rfhe_status rfhe_store_has_trials(rfhe_store *s, bool *out, const rfhe_study *y, rfhe_error *err)
+{
+    sqlite3_stmt *q = NULL;
+    rfhe_status st = prepare(s, &q, err,
+                             "SELECT 1 FROM study JOIN trial ON trial.study = study.id WHERE model_hash=? AND data=? AND"
+                             " settings=? AND pool=? AND study.seed=? LIMIT 1",
+                             "tttti", y->model_hash, y->data, y->settings, y->pool, (int64_t)y->seed);
+
+    if (st == RFHE_OK) { st = step(s, q, out, err); }
+    (void)sqlite3_finalize(q);
+    return st;
+}
+
 rfhe_status rfhe_store_last_study(rfhe_store *s, int64_t *id, rfhe_error *err)
 {
     sqlite3_stmt *q = NULL;

@@ -37,6 +37,9 @@ typedef struct rfhe_study {
 
 RFHE_MUST_USE rfhe_status rfhe_store_study(rfhe_store *s, int64_t *id, const rfhe_study *study,
                                            rfhe_error *err);
+/* Whether there is such a study with any trial. */
+RFHE_MUST_USE rfhe_status rfhe_store_has_trials(rfhe_store *s, bool *out, const rfhe_study *study,
+                                                rfhe_error *err);
 /* The study that was worked on last. RFHE_E_FORMAT when there is none. */
 RFHE_MUST_USE rfhe_status rfhe_store_last_study(rfhe_store *s, int64_t *id, rfhe_error *err);
 
@@ -56,8 +59,8 @@ RFHE_MUST_USE rfhe_status rfhe_store_check(rfhe_store *s, char *verdict, size_t 
 
 typedef struct rfhe_trial {
     int64_t id, parent; /* parent: the trial whose network was trained on; 0 = none */
-    char kind[12];      /* relu, uniform, probe, frontier, tune, speed: why it was made */
-    char recipe[12];    /* relu, ct, oneshot */
+    char kind[12];      /* relu, pools, uniform, probe, frontier, tune: why it was made */
+    char recipe[12];    /* relu, pools, ct, oneshot */
     char *assignment;   /* forms in the order of the activations, separated by commas; owned */
     uint32_t rung;      /* of successive halving, from 1; 0 = not trained */
     uint64_t planned;   /* image passes of training */

@@ -10,7 +10,7 @@ rfhe=$1
 on_fashion_mnist
 tiny_network 0.125
 few="--data fashion-mnist --limit 640 --select 160 --calibrate 160 --sense 24 --probes 3 --points 5 --candidates 3 --batch 32 --augment none"
-search="search relu.onnx $few --forms even2,even4,even14 --budget 1500"
+search="search relu.onnx $few --forms linear,even2,even4,even14 --budget 1500"
 
 # the keys that must be there, and what they say
 began=$(date +%s%N)
@@ -23,6 +23,13 @@ holds whole '[.frontier[].predicted_seconds] == ([.frontier[].predicted_seconds]
 holds whole '[.frontier[].top1] == ([.frontier[].top1] | sort)'
 holds whole '.recommended.assignment != null and .rank_correlation.trials >= 3 and .image_passes > 500 and .image_passes <= 1500'
 holds whole '.attempts == .trials'
+# the network with averages learns first: a quarter of the budget, and it helps
+holds whole '.pools_image_passes == 352 and .pools_trained_top1 > .pools_top1'
+# recommended and best uniform, trained alike; the bill is what was predicted
+holds whole '.best_uniform.rung == .recommended.rung and .best_uniform.rung > 0 and .best_uniform.image_passes == .recommended.image_passes and
+  .recommended.top1 >= .best_uniform.top1 and .recommended.predicted_seconds <= .best_uniform.predicted_seconds'
+holds whole '(.bill.predicted_seconds / .recommended.predicted_seconds - 1) | fabs < 0.03'
+holds whole '.prices | startswith("planned, 2 threads; times built in for B15-2")'
 [ -s whole/recommended.onnx ] || complain "no recommended network"
 works planned plan whole/recommended.onnx --data fashion-mnist --limit 20
 holds planned '.ranges.images == 20 and .ranges.values > 1000 and .ranges.outside <= .ranges.values and .ranges.largest > 0 and .ranges.layer != ""'
@@ -51,16 +58,26 @@ works again $search -o whole
 holds again '.attempts == .trials'
 [ "$(jq .trials again.json)" = "$(jq .trials whole.json)" ] || complain "a second run made new trials"
 
+# without a budget the trained network with averages stays what forms go into
+works without search relu.onnx $few --forms linear,even2,even4,even14 -o whole
+[ "$(jq .frontier without.json)" = "$(jq .frontier whole.json)" ] || complain "without a budget the search is another one"
+
+# another calibration, other seconds
+jq -n '{schema: "rfhe.calibration/1", machine: "a snail", set: "B15-2", log2_n: 15, threads: 2} + ([("mod_raise", "to_slots", "reduce",
+  "to_coeffs", "to_coeffs_both", "multiply_high", "multiply_low", "scale_high", "scale_low", "product", "merge", "finish") | {(.): 0.5}] | add)' >snail.json
+works slow search relu.onnx $few --forms linear,even2,even4,even14 -o whole --calibration snail.json
+holds slow '.prices | contains("a snail for B15-2") and contains("built in for B15-3")'
+
 # other forms extend it; a larger budget too
 works more search relu.onnx $few --forms even8 -o whole
 works more_report report whole
 holds more_report "$(printf '(.trials | length) > %s and ([.trials[].assignment] | index("even8,even8,even8") != null)' "$(jq .trials whole.json)")"
 
 # another process may not search here meanwhile, targets, test images
-works wanted search relu.onnx $few --forms even2,even4,even14,even8 -o whole --max-latency 1000s --test
+works wanted search relu.onnx $few --forms linear,even2,even4,even14,even8 -o whole --max-latency 1000s --test
 holds wanted '.recommended.top1 == ([.frontier[].top1] | max) and .relu_test_top1 > 0 and ([.frontier[].test_top1 > 0] | all)'
 checks=$((checks + 1))
-"$rfhe" search relu.onnx $few --forms even2,even4,even14,even8 -o whole --max-latency 1ms --json >out 2>err && complain "1 ms was possible"
+"$rfhe" search relu.onnx $few --forms linear,even2,even4,even14,even8 -o whole --max-latency 1ms --json >out 2>err && complain "1 ms was possible"
 grep -q "nothing satisfies this; the nearest is trial" err || complain "no nearest point"
 jq -e '.recommended == null and .nearest.predicted_seconds > 0' out >/dev/null || complain "the document names no nearest point"
 

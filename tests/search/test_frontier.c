@@ -121,6 +121,7 @@ static void thinned_frontiers_stay_near_the_exact_one(void **state)
 static void impossible_frontiers_are_empty_and_bad_ones_refused(void **state)
 {
     const double some[] = {1, 2, INFINITY, INFINITY}, error[] = {1, 2, 3, 4}, bad[] = {1, -1, 1, 1};
+    const double saving[] = {5, -1, 3, 1};
     const double nan_error[] = {1, NAN, 1, 1};
     rfhe_frontier f = {0};
     rfhe_error err = {0};
@@ -129,7 +130,12 @@ static void impossible_frontiers_are_empty_and_bad_ones_refused(void **state)
     assert_int_equal(rfhe_frontier_find(&f, some, error, 2, 2, 0, &err), RFHE_OK);
     assert_int_equal(f.n, 0);
     rfhe_frontier_clear(&f);
-    assert_int_equal(rfhe_frontier_find(&f, bad, error, 2, 2, 0, &err), RFHE_E_ARG);
+    assert_int_equal(rfhe_frontier_find(&f, saving, error, 2, 2, 0, &err), RFHE_OK); /* time may be saved elsewhere */
+    assert_int_equal(f.n, 3);
+    assert_true(f.seconds[0] == 0 && f.seconds[2] == 8 && f.error[0] == 6 && f.error[2] == 4);
+    rfhe_frontier_clear(&f);
+    err = (rfhe_error){0};
+    assert_int_equal(rfhe_frontier_find(&f, error, bad, 2, 2, 0, &err), RFHE_E_ARG);
     assert_int_equal(rfhe_frontier_find(&f, error, nan_error, 2, 2, 0, NULL), RFHE_E_ARG);
     assert_int_equal(rfhe_frontier_find(&f, error, error, 0, 2, 0, NULL), RFHE_E_ARG);
     for (size_t n = 1; n < 12; n++) { /* every allocation fails once */
@@ -201,40 +207,75 @@ static void targets_pick_and_name_the_nearest(void **state)
 
 /* --- Successive halving --- */
 
-static void halving_spends_the_budget_evenly(void **state)
+static void halving_gives_the_last_rung_half(void **state)
 {
     (void)state;
     const rfhe_halving h = rfhe_halving_plan(64000, 8, 50, UINT64_MAX);
-    const uint32_t candidates[] = {8, 4, 2, 1};
-    const uint64_t passes[] = {2000, 4000, 8000, 16000};
-    assert_int_equal(h.rungs, 4);
+    const uint32_t candidates[] = {8, 5, 3};
+    const uint64_t passes[] = {2000, 3200, 10650};
+    assert_int_equal(h.rungs, 3);
     assert_memory_equal(h.candidates, candidates, sizeof candidates);
     assert_memory_equal(h.passes, passes, sizeof passes);
-    const rfhe_halving most = rfhe_halving_plan(64000, 8, 50, 5000);
-    assert_int_equal(most.passes[3], 5000);
+    const rfhe_halving most = rfhe_halving_plan(64000, 8, 50, 5000), few = rfhe_halving_plan(6400, 3, 50, UINT64_MAX);
+    assert_int_equal(most.passes[2], 5000);
+    assert_int_equal(few.rungs, 1);
+    assert_int_equal(few.passes[0], 2100);
     for (uint64_t budget = 0; budget < 5000; budget += 37) {
         const rfhe_halving g = rfhe_halving_plan(budget, 7, 32, 1000);
         uint64_t sum = 0;
         for (uint32_t r = 0; r < g.rungs; r++) {
             assert_true(g.passes[r] >= 32 && g.passes[r] <= 1000 && g.passes[r] % 32 == 0);
-            assert_true(r == 0 || g.candidates[r] == (g.candidates[r - 1] + 1) / 2);
+            assert_true(r == 0 || (g.candidates[r] < g.candidates[r - 1] && g.candidates[r] >= 2));
             sum += g.candidates[r] * g.passes[r];
         }
         assert_true(sum <= budget);
-        assert_true(g.rungs > 0 || budget < 32);
+        assert_true(g.rungs > 0 ? g.candidates[g.rungs - 1] <= 3 : budget < 32);
     }
 }
 
-static void halving_keeps_the_ends_and_what_adds_most(void **state)
+static void halving_keeps_the_best_the_yardstick_and_what_adds_most(void **state)
 {
-    /* 0, 1, 2, 3 are a frontier, 1 adds little; 4 and 6 are beaten, 6 is the better one; 5 failed. */
-    const double seconds[] = {1, 1.1, 4, 8, 4, 2, 6}, top1[] = {0.5, 0.505, 0.8, 0.9, 0.7, NAN, 0.75};
+    /* 0, 1, 2, 3 are a frontier, 1 adds little, 0 is out of the question; 4 and 6 are beaten, 6 is the better one; 5 failed. */
+    const double seconds[] = {1, 2, 4, 8, 4, 2, 6}, top1[] = {0.5, 0.881, 0.89, 0.9, 0.871, NAN, 0.875};
     size_t order[7];
 
     (void)state;
-    assert_int_equal(rfhe_halving_rank(order, seconds, top1, 7), RFHE_OK);
-    const size_t want[] = {0, 3, 2, 1, 6, 4, 5};
+    assert_int_equal(rfhe_halving_rank(order, seconds, top1, 7, SIZE_MAX), RFHE_OK);
+    const size_t want[] = {3, 1, 2, 6, 4, 0, 5};
     assert_memory_equal(order, want, sizeof want);
+    assert_int_equal(rfhe_halving_rank(order, seconds, top1, 7, 4), RFHE_OK);
+    const size_t kept[] = {3, 4, 1, 2, 6, 0, 5};
+    assert_memory_equal(order, kept, sizeof kept);
+}
+
+/* --- Mixed against uniform --- */
+
+static void uniform_rivals_are_trained_as_long(void **state)
+{
+    (void)state;
+    const rfhe_target target = {.max_drop = 0.02};
+    rfhe_trial t[] = {
+        {.recipe = "relu", .assignment = "relu", .status = "done", .top1 = 0.93, .predicted_seconds = NAN},
+        {.recipe = "ct", .assignment = "even2,even2,even2", .status = "done", .top1 = 0.80, .predicted_seconds = 2},
+        {.recipe = "ct", .assignment = "even2,even2,even20", .status = "done", .top1 = 0.92, .predicted_seconds = 2.5},
+        {.recipe = "ct", .assignment = "even8,even8,even8", .status = "done", .top1 = 0.915, .predicted_seconds = 5},
+        {.recipe = "ct", .assignment = "alpha7,alpha7,alpha7", .status = "done", .top1 = 0.925, .predicted_seconds = 9},
+        {.recipe = "oneshot", .assignment = "even2,even2,even2", .status = "done", .top1 = 0.90, .predicted_seconds = 2, .rung = 2, .planned = 100},
+        {.recipe = "oneshot", .assignment = "even8,even8,even8", .status = "done", .top1 = 0.91, .predicted_seconds = 5, .rung = 2, .planned = 100},
+        {.recipe = "oneshot", .assignment = "even8,linear,even8", .status = "done", .top1 = 0.91, .predicted_seconds = 4, .rung = 2, .planned = 100},
+        {.recipe = "oneshot", .assignment = "linear,linear,even8", .status = "done", .top1 = 0.92, .predicted_seconds = 3, .rung = 2, .planned = 50},
+        {.recipe = "oneshot", .assignment = "alpha7,alpha7,alpha7", .status = "failed", .top1 = NAN, .predicted_seconds = 9, .rung = 2, .planned = 100},
+    };
+    assert_int_equal(rfhe_best_uniform(&target, t, 5, 0.93), 3); /* the fastest within the target */
+    const rfhe_target none = {0}, strict = {.max_drop = 0.001};
+    assert_int_equal(rfhe_best_uniform(&none, t, 5, 0.93), 4);
+    assert_int_equal(rfhe_best_uniform(&strict, t, 5, 0.93), 4); /* none is: the most accurate */
+    assert_int_equal(rfhe_best_uniform(&target, t, 10, 0.99), 5); /* drops from the best of its kind */
+    assert_int_equal(rfhe_best_uniform(&none, t, 10, 0.93), 6);
+    assert_int_equal(rfhe_best_uniform(&strict, t, 10, 0.93), 6);
+    assert_int_equal(rfhe_fastest_as_good(t, 10, 6), 7);
+    assert_int_equal(rfhe_fastest_as_good(t, 7, 6), 6);
+    assert_true(rfhe_best_uniform(&target, t, 1, 0.93) == SIZE_MAX);
 }
 
 int main(void)
@@ -246,8 +287,9 @@ int main(void)
         cmocka_unit_test(marks_are_on_what_nothing_beats),
         cmocka_unit_test(rank_correlation_is_spearmans),
         cmocka_unit_test(targets_pick_and_name_the_nearest),
-        cmocka_unit_test(halving_spends_the_budget_evenly),
-        cmocka_unit_test(halving_keeps_the_ends_and_what_adds_most),
+        cmocka_unit_test(halving_gives_the_last_rung_half),
+        cmocka_unit_test(halving_keeps_the_best_the_yardstick_and_what_adds_most),
+        cmocka_unit_test(uniform_rivals_are_trained_as_long),
     };
 
     return cmocka_run_group_tests_name("search/frontier", tests, NULL, NULL);

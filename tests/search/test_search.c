@@ -59,27 +59,35 @@ static void ok(rfhe_status st, const rfhe_error *err)
     if (st != RFHE_OK) { fail_msg("%s: %s", rfhe_status_name(st), err->text); }
 }
 
-static rfhe_graph *relu, *base;
-static rfhe_profile profile;
+static rfhe_graph *relu, *base;     /* with averages from the start */
+static rfhe_graph *maxima, *pooled; /* a network with maxima, and averages in their place */
+static rfhe_profile profile, pooled_profile;
 
-static int train_it(void **state)
+static void train_one(rfhe_graph **teacher, rfhe_graph **replaced, rfhe_profile *seen, rfhe_pool_mode before, rfhe_pool_mode after)
 {
     const rfhe_zoo_options zoo = {.width = 0.25, .channels = 1, .image_height = SIDE, .image_width = SIDE, .classes = CLASSES, .seed = 3};
     rfhe_train_options o = {.epochs = 5, .rate = 0.05, .optim = {.momentum = 0.9}};
     rfhe_train_result r = {0};
     rfhe_error err = {0};
 
-    (void)state;
-    ok(rfhe_zoo_build(&relu, "fashion-cnn", &zoo, &err), &err);
-    ok(rfhe_graph_infer(relu, 0, &err), &err);
-    ok(rfhe_method_pools(relu, RFHE_POOL_AVERAGE, NULL, &err), &err);
-    ok(rfhe_train(&r, relu, &fit, &chosen, &o, &err), &err);
+    ok(rfhe_zoo_build(teacher, "fashion-cnn", &zoo, &err), &err);
+    ok(rfhe_graph_infer(*teacher, 0, &err), &err);
+    ok(rfhe_method_pools(*teacher, before, NULL, &err), &err);
+    ok(rfhe_train(&r, *teacher, &fit, &chosen, &o, &err), &err);
     assert_true(r.select_top1 > 0.7);
     rfhe_train_result_clear(&r);
-    ok(rfhe_graph_clone(&base, relu), &err);
-    ok(rfhe_graph_infer(base, 0, &err), &err);
+    ok(rfhe_graph_clone(replaced, *teacher), &err);
+    ok(rfhe_graph_infer(*replaced, 0, &err), &err);
+    ok(rfhe_method_pools(*replaced, after, NULL, &err), &err);
     ok(fit.seek(fit.user, 0, 0, &err), &err);
-    ok(rfhe_profile_collect(&profile, base, &fit, 0, RFHE_COMPUTE_F32, NULL, &err), &err);
+    ok(rfhe_profile_collect(seen, *replaced, &fit, 0, RFHE_COMPUTE_F32, NULL, &err), &err);
+}
+
+static int train_them(void **state)
+{
+    (void)state;
+    train_one(&relu, &base, &profile, RFHE_POOL_AVERAGE, RFHE_POOL_KEEP);
+    train_one(&maxima, &pooled, &pooled_profile, RFHE_POOL_KEEP, RFHE_POOL_AVERAGE);
     return 0;
 }
 
@@ -87,8 +95,11 @@ static int free_it(void **state)
 {
     (void)state;
     rfhe_profile_clear(&profile);
+    rfhe_profile_clear(&pooled_profile);
     rfhe_graph_free(relu);
     rfhe_graph_free(base);
+    rfhe_graph_free(maxima);
+    rfhe_graph_free(pooled);
     return 0;
 }
 
@@ -165,6 +176,12 @@ static void banks_put_networks_together(void **state)
 
 /* --- A search, interrupted --- */
 
+typedef struct plan {
+    const char *name;
+    double trust;
+    bool pools;
+} plan;
+
 typedef struct stopper {
     uint64_t calls, stop_at;
 } stopper;
@@ -178,15 +195,18 @@ static int report(void *user, const char *what, double done, double total, const
 }
 
 /* Everything a search found, as text. */
-static rfhe_status search_once(const char *folder, stopper *stop, double trust, rfhe_text *found, rfhe_error *err)
+static rfhe_status search_once(const char *folder, stopper *stop, const plan *how, rfhe_text *found, rfhe_error *err)
 {
+    static const char *const few[] = {"even2", "even4", "even14"};
     const rfhe_progress progress = {.report = report, .user = stop};
     const rfhe_study study = {.model_hash = "h", .data = "d", .settings = "", .pool = "average", .seed = 1, .model = "m",
                               .version = "0", .machine = "here", .isa = "any", .threads = 1};
-    const rfhe_search_world world = {.teacher = relu, .base = base, .profile = &profile, .calibrate = &fit, .fit = &fit, .select = &chosen};
+    const rfhe_search_world world = {.teacher = how->pools ? maxima : relu, .base = how->pools ? pooled : base,
+                                     .pools_replaced = how->pools, .profile = how->pools ? &pooled_profile : &profile,
+                                     .calibrate = &fit, .fit = &fit, .select = &chosen};
     const rfhe_search_options o = {
-        .forms = forms, .n_forms = 3, .seed = 1, .threads = 1, .probes = 3, .points = 6, .candidates = 4, .sense_images = 48,
-        .trust = trust, .budget_passes = 1200, .progress = &progress,
+        .forms = few, .n_forms = 3, .replace = {.tuning = RFHE_TUNE_NONE, .margin = 4}, .seed = 1, .server = {.threads = 1}, .probes = 3, .points = 6, .candidates = 4, .sense_images = 48,
+        .trust = how->trust, .budget_passes = 2400, .train_pools = how->pools, .headroom = 1.05, .progress = &progress,
         .oneshot = {.train = {.epochs = 2, .rate = 0.01, .optim = {.momentum = 0.9}, .loss = {.distill = 0.9, .temperature = 2}, .clip = 1},
                     .penalty = 0.5, .range = 1}};
     rfhe_store *store = NULL;
@@ -220,7 +240,7 @@ done:
     return st;
 }
 
-static void interrupted(const char *name, double trust)
+static void interrupted(const plan *how)
 {
     rfhe_rng r = rfhe_rng_seed(test_seed(), 5);
     char whole_folder[4200], pieces_folder[4200];
@@ -230,14 +250,14 @@ static void interrupted(const char *name, double trust)
     rfhe_error err = {0};
     rfhe_status st = RFHE_OK;
 
-    (void)snprintf(whole_folder, sizeof whole_folder, "%.4000s/%s-whole", test_folder(), name);
-    (void)snprintf(pieces_folder, sizeof pieces_folder, "%.4000s/%s-pieces", test_folder(), name);
-    ok(search_once(whole_folder, &stop, trust, &whole, &err), &err);
+    (void)snprintf(whole_folder, sizeof whole_folder, "%.4000s/%s-whole", test_folder(), how->name);
+    (void)snprintf(pieces_folder, sizeof pieces_folder, "%.4000s/%s-pieces", test_folder(), how->name);
+    ok(search_once(whole_folder, &stop, how, &whole, &err), &err);
     const uint64_t calls = stop.calls;
     for (int round = 0; round < 20; round++) {
         stop = (stopper){.stop_at = round < 12 ? calls / 20 + rfhe_rng_below(&r, calls / 4) : 0};
         err = (rfhe_error){0};
-        st = search_once(pieces_folder, &stop, trust, &pieces, &err);
+        st = search_once(pieces_folder, &stop, how, &pieces, &err);
         if (st == RFHE_OK) { break; }
         assert_int_equal(st, RFHE_E_INTERRUPTED);
         stops++;
@@ -247,10 +267,11 @@ static void interrupted(const char *name, double trust)
     assert_string_equal(whole.data, pieces.data);
     assert_null(strstr(whole.data, "running"));
     assert_non_null(strstr(whole.data, "oneshot"));
+    assert_true((strstr(whole.data, "pools pools relu 1 ") != NULL) == how->pools);
     rfhe_text_clear(&whole);
     /* Once more: nothing is left to do, nothing changes. */
     stop = (stopper){0};
-    ok(search_once(pieces_folder, &stop, trust, &whole, &err), &err);
+    ok(search_once(pieces_folder, &stop, how, &whole, &err), &err);
     assert_string_equal(whole.data, pieces.data);
     rfhe_text_clear(&whole);
     rfhe_text_clear(&pieces);
@@ -259,13 +280,19 @@ static void interrupted(const char *name, double trust)
 static void an_interrupted_search_ends_like_another(void **state)
 {
     (void)state;
-    interrupted("gradient", 0.01);
+    interrupted(&(plan){.name = "gradient", .trust = 0.01});
 }
 
 static void also_when_gradients_are_not_trusted(void **state)
 {
     (void)state;
-    interrupted("measured", 1.5);
+    interrupted(&(plan){.name = "measured", .trust = 1.5});
+}
+
+static void also_when_maxima_are_trained_away_first(void **state)
+{
+    (void)state;
+    interrupted(&(plan){.name = "pools", .trust = 0.01, .pools = true});
 }
 
 int main(void)
@@ -275,7 +302,8 @@ int main(void)
         cmocka_unit_test(banks_put_networks_together),
         cmocka_unit_test(an_interrupted_search_ends_like_another),
         cmocka_unit_test(also_when_gradients_are_not_trusted),
+        cmocka_unit_test(also_when_maxima_are_trained_away_first),
     };
 
-    return cmocka_run_group_tests_name("search/search", tests, train_it, free_it);
+    return cmocka_run_group_tests_name("search/search", tests, train_them, free_it);
 }
