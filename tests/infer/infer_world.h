@@ -105,7 +105,9 @@ static inline void maker_linear(maker *m, rfhe_instruction_kind kind, uint32_t o
     i->level_in = p->level_linear;
 }
 
-/* z = (u^2 + a)^2 + b u + c by channel (depth 2), or u^2 + b u + c (depth 1), or u (depth 0). */
+enum { WORLD_LINE = 3 };
+
+/* z = (u^2 + a)^2 + b u + c by channel (depth 2), or u^2 + b u + c (depth 1), or u (depth 0), or u + c (WORLD_LINE). */
 static inline uint32_t maker_activation(maker *m, uint32_t in, uint32_t depth, bool mask, bool weight)
 {
     rfhe_program *p = m->p;
@@ -117,12 +119,13 @@ static inline uint32_t maker_activation(maker *m, uint32_t in, uint32_t depth, b
                                          {RFHE_POLY_CONST, 5, 0, 0}};
     static const rfhe_poly_step one[] = {{RFHE_POLY_INPUT, 0, 0, 0}, {RFHE_POLY_MUL, 0, 0, 0}, {RFHE_POLY_SCALE, 0, 0, 0},
                                          {RFHE_POLY_ADD, 1, 2, 0}, {RFHE_POLY_CONST, 3, 0, 0}};
-    const rfhe_poly_step *step = depth == 2 ? two : one;
+    static const rfhe_poly_step line[] = {{RFHE_POLY_INPUT, 0, 0, 0}, {RFHE_POLY_CONST, 0, 0, 0}};
+    const rfhe_poly_step *step = depth == 2 ? two : depth == 1 ? one : line;
 
     (void)snprintf(a->form, sizeof a->form, "%s", depth == 0 ? "identity" : "test");
-    a->depth = depth;
+    a->depth = depth == WORLD_LINE ? 0 : depth;
     a->mask_level = mask;
-    a->n_steps = depth == 2 ? 7 : depth == 1 ? 5 : 0;
+    a->n_steps = depth == 2 ? 7 : depth == 1 ? 5 : depth == WORLD_LINE ? 2 : 0;
     a->step = rfhe_alloc(a->n_steps, sizeof *step);
     memcpy(a->step, step, a->n_steps * sizeof *step);
     a->c = rfhe_alloc((size_t)a->n_steps * l.channels, sizeof *a->c);
@@ -220,7 +223,8 @@ static inline rfhe_program *program_of_halves(uint64_t seed)
     return maker_finish(&m);
 }
 
-/* Sparse: every fourth coefficient. Both halves with a mask and weights, then of several ciphertexts, then one half. */
+/* Sparse: every fourth coefficient. Both halves with a mask and weights, then of several ciphertexts, then one half and a
+ * line. */
 static inline rfhe_program *program_of_gaps(uint64_t seed)
 {
     maker m = maker_new(seed + 200);
@@ -240,7 +244,7 @@ static inline rfhe_program *program_of_gaps(uint64_t seed)
     const uint32_t t5 = maker_tensor(&m, 6, 2, 2, 16, 10, 1);
     maker_linear(&m, RFHE_DO_LINEAR, t5, &(rfhe_term){t4, maker_stencil(&m, 6, 10, 2, 2, 0, 0.2, 0)}, 1);
     assert_false(p->tensor[t5].layout.both_halves);
-    const uint32_t t6 = maker_activation(&m, t5, 0, false, false);
+    const uint32_t t6 = maker_activation(&m, t5, WORLD_LINE, false, false);
     maker_reply(&m, t6, 10);
     return maker_finish(&m);
 }
@@ -292,6 +296,7 @@ static inline void reference_activation(const rfhe_program *p, const rfhe_instru
         const double u = x[in->in][k];
         const size_t c = k / one, n = l->channels;
         double z = u;
+        if (a->n_steps == 2) { z = u + a->c[n + c]; }
         if (a->n_steps == 5) { z = u * u + a->c[2 * n + c] * u + a->c[4 * n + c]; }
         if (a->n_steps == 7) { z = pow(u * u + a->c[2 * n + c], 2) + a->c[4 * n + c] * u + a->c[6 * n + c]; }
         x[in->out][k] = z * (a->weight != NULL ? (double)a->weight[k] : 1);
