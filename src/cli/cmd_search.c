@@ -228,6 +228,7 @@ static rfhe_status search(finder *f, rfhe_error *err)
                                    .headroom = j->headroom,
                                    .budget_seconds = f->budget_seconds,
                                    .budget_passes = f->budget_passes,
+                                   .max_seconds = f->target.max_seconds,
                                    .train_pools = f->trains_pools,
                                    .progress = &f->cli->progress,
                                    .tell = tell,
@@ -638,8 +639,8 @@ const rfhe_command rfhe_cmd_search = {
         "tried by itself. The form `linear` is offered where dropping an activation saves its refresh.\n\n"
         "With --budget, points of the frontier are trained by the one-shot recipe, and successive halving decides who gets "
         "more: half of the images go to the last rung, which ranks three or fewer; the rate grows with the cube root of a "
-        "run's length. Points are those faster than the fastest network that is within a point of ReLU untrained, the best uniform "
-        "form of each parameter set among them. Where maxima were replaced, a quarter of the budget first trains the network "
+        "run's length. Points are those within --max-latency, and faster than the fastest network that is within a point of ReLU "
+        "untrained, the best uniform form of each parameter set among them. Where maxima were replaced, a quarter of the budget first trains the network "
         "with ReLUs to live with that. The budget is that of the folder: run again with a larger one, the search goes on.\n\n"
         "--max-drop counts from the ReLU network on the selection split. Where that network was trained on those images too, "
         "every student loses there first; without --max-drop, --max-latency and --memory a search with training therefore "

@@ -18,6 +18,9 @@ typedef struct quote {
     double seconds, fixed, memory; /* fixed: what activations of the bank do not take */
 } quote;
 
+/* Parameter sets; up to three of them come twice. */
+enum { MAX_CHAINS = RFHE_SEARCH_MAX_SETS - 3 };
+
 typedef struct shop {
     const rfhe_bank *bank;
     const rfhe_graph *base;
@@ -133,7 +136,7 @@ static rfhe_status find_parts(const shop *s, quote *q, uint8_t *choice, char *wh
     for (size_t f = 0; f < forms; f++) {
         rfhe_error e = {0};
         rfhe_status st = rfhe_progress_report(progress, "planning", (double)f,
-                                              (double)forms + RFHE_SEARCH_MAX_SETS, "plans",
+                                              (double)forms + MAX_CHAINS, "plans",
                                               s->bank->form[f]);
         if (st != RFHE_OK) { return st; }
         if (rfhe_bank_merges(s->bank, f)) { continue; } /* not everywhere */
@@ -175,31 +178,115 @@ static bool fill_choice(uint8_t *choice, const shop *s, const chain *c)
     return deep;
 }
 
-/* What it saves that form f of activation l needs no refresh; `choice` was planned as *q on set *p. Stays INFINITY where it
- * needs one. */
-static rfhe_status price_merged(rfhe_price_set *p, const shop *s, const quote *q, uint8_t *choice,
-                                size_t l, size_t f)
+/* One plan on the set of *p with activation l in form f instead, as *without. */
+static rfhe_status ask_other(quote *without, const shop *s, const rfhe_price_set *p, uint8_t *choice, size_t l, size_t f)
+{
+    const uint8_t form = choice[l];
+
+    memset(without->layout, 0, s->bank->layers * sizeof *without->layout);
+    choice[l] = (uint8_t)f;
+    const rfhe_status st = ask(without, s, p->name, choice, NULL, NULL);
+    choice[l] = form;
+    return st;
+}
+
+/* A new set of prices, everything but lines from *q. */
+static rfhe_price_set *price_polynomials(rfhe_prices *out, const shop *s, const quote *q, uint32_t levels)
 {
     const size_t forms = s->bank->forms;
-    const uint8_t form = choice[l];
-    quote without = {.layout = rfhe_calloc(s->bank->layers, sizeof *without.layout)};
+    rfhe_price_set *p = add_set(out, s, q->set);
 
-    if (without.layout == NULL) { return RFHE_E_NOMEM; }
-    choice[l] = (uint8_t)f;
-    const rfhe_status st = ask(&without, s, p->name, choice, NULL, NULL);
-    choice[l] = form;
-    if (st == RFHE_OK && without.layout[l].ciphertexts == 0) {
-        p->seconds[l * forms + f] = without.seconds - q->seconds + p->seconds[l * forms + form];
+    if (p == NULL) { return NULL; }
+    memcpy(p->machine, q->machine.name, sizeof p->machine);
+    p->log2_n = q->log2_n;
+    p->fixed_seconds = q->fixed;
+    p->memory_bytes = q->memory;
+    for (size_t i = 0; i < s->bank->layers * forms; i++) {
+        const bool refreshed = q->layout[i / forms].ciphertexts > 0;
+        if (rfhe_bank_merges(s->bank, i % forms) || !refreshed || levels_of(s, i / forms, i % forms) > levels) { continue; }
+        p->seconds[i] = activation_seconds(q, &s->part[i], &q->layout[i / forms]);
     }
-    rfhe_free(without.layout);
+    return p;
+}
+
+/* What it saves to merge line f of activation l, in the network `choice` that was planned as *q on set *p. Stays INFINITY
+ * where a refresh is left. *dear: it costs more than a polynomial. */
+static rfhe_status price_line(rfhe_price_set *p, const shop *s, const quote *q, quote *other, uint8_t *choice,
+                              size_t l, size_t f, bool *dear)
+{
+    double *price = p->seconds + l * s->bank->forms;
+    const rfhe_status st = ask_other(other, s, p, choice, l, f);
+
+    if (st == RFHE_OK && other->layout[l].ciphertexts == 0) {
+        price[f] = other->seconds - q->seconds + price[choice[l]];
+        *dear = *dear || price[f] > price[choice[l]];
+    }
     return st == RFHE_E_NOMEM ? st : RFHE_OK;
+}
+
+/* The set of *narrow once more, around `choice` with all lines that it has prices for. */
+static rfhe_status price_wide(rfhe_prices *out, const shop *s, const rfhe_price_set *narrow, quote *other, uint8_t *choice,
+                              size_t line, uint32_t levels)
+{
+    const size_t forms = s->bank->forms, layers = s->bank->layers;
+    uint8_t *all = rfhe_alloc(layers, 1);
+    quote q = {.layout = rfhe_calloc(layers, sizeof *q.layout)};
+    rfhe_status st = all != NULL && q.layout != NULL ? RFHE_OK : RFHE_E_NOMEM;
+
+    if (st != RFHE_OK) { goto done; }
+    for (size_t l = 0; l < layers; l++) {
+        all[l] = isfinite(narrow->seconds[l * forms + line]) ? (uint8_t)line : choice[l];
+    }
+    RFHE_TRY(ask(&q, s, narrow->name, all, NULL, NULL));
+    rfhe_price_set *p = price_polynomials(out, s, &q, levels);
+    if (p == NULL) {
+        st = RFHE_E_NOMEM;
+        goto done;
+    }
+    p->wide = true;
+    for (size_t l = 0; l < layers; l++) {
+        if (all[l] != line) { continue; }
+        RFHE_TRY(ask_other(other, s, p, all, l, choice[l]));
+        const rfhe_layout *at = &other->layout[l];
+        p->seconds[l * forms + line] = 0;
+        for (size_t f = 0; f < forms; f++) {
+            if (f == line || levels_of(s, l, f) > levels) { continue; }
+            p->seconds[l * forms + f] = other->seconds - q.seconds + activation_seconds(other, &s->part[l * forms + f], at) -
+                                        activation_seconds(other, &s->part[l * forms + choice[l]], at);
+        }
+    }
+
+done:
+    rfhe_free(all);
+    rfhe_free(q.layout);
+    return st == RFHE_E_UNSUPPORTED ? RFHE_OK : st; /* then without this variant, or without some of its choices */
+}
+
+static rfhe_status price_lines(rfhe_prices *out, const shop *s, const quote *q, uint8_t *choice, size_t set, uint32_t levels)
+{
+    const size_t forms = s->bank->forms;
+    quote other = {.layout = rfhe_calloc(s->bank->layers, sizeof *other.layout)};
+    rfhe_price_set *const p = &out->set[set];
+    rfhe_status st = other.layout != NULL ? RFHE_OK : RFHE_E_NOMEM;
+
+    for (size_t f = 0; f < forms && st == RFHE_OK; f++) {
+        bool dear = false;
+        if (!rfhe_bank_merges(s->bank, f)) { continue; }
+        for (size_t l = 0; l < s->bank->layers && st == RFHE_OK; l++) { /* what needs a refresh needs it on all sets */
+            if (set > 0 && !isfinite(out->set[0].seconds[l * forms + f])) { continue; }
+            st = price_line(p, s, q, &other, choice, l, f, &dear);
+        }
+        /* Nobody drops activations and then takes the larger ring. */
+        if (st == RFHE_OK && dear && p->log2_n < 16) { st = price_wide(out, s, p, &other, choice, f, levels); }
+    }
+    rfhe_free(other.layout);
+    return st;
 }
 
 /* One plan tells layouts and everything that does not depend on the forms. */
 static rfhe_status price_set(rfhe_prices *out, const shop *s, quote *q, uint8_t *choice,
                              const chain *c, char *why)
 {
-    const size_t forms = s->bank->forms;
     rfhe_error e = {0};
 
     if (!fill_choice(choice, s, c)) { return RFHE_OK; }
@@ -209,22 +296,8 @@ static rfhe_status price_set(rfhe_prices *out, const shop *s, quote *q, uint8_t 
         (void)snprintf(why, 400, "%s", e.text);
         return RFHE_OK;
     }
-    rfhe_price_set *p = add_set(out, s, q->set);
-    if (p == NULL) { return RFHE_E_NOMEM; }
-    memcpy(p->machine, q->machine.name, sizeof p->machine);
-    p->log2_n = q->log2_n;
-    p->fixed_seconds = q->fixed;
-    p->memory_bytes = q->memory;
-    for (size_t i = 0; i < s->bank->layers * forms; i++) {
-        if (rfhe_bank_merges(s->bank, i % forms) || levels_of(s, i / forms, i % forms) > c->levels) { continue; }
-        p->seconds[i] = activation_seconds(q, &s->part[i], &q->layout[i / forms]);
-    }
-    for (size_t i = 0; i < s->bank->layers * forms; i++) { /* what needs a refresh needs it on all sets */
-        if (!rfhe_bank_merges(s->bank, i % forms) || (p != out->set && !isfinite(out->set[0].seconds[i]))) { continue; }
-        const rfhe_status failed = price_merged(p, s, q, choice, i / forms, i % forms);
-        if (failed != RFHE_OK) { return failed; }
-    }
-    return RFHE_OK;
+    if (price_polynomials(out, s, q, c->levels) == NULL) { return RFHE_E_NOMEM; }
+    return price_lines(out, s, q, choice, out->n - 1, c->levels);
 }
 
 /* The named sets, then one chain of 2^16 for every depth beyond them that some choice needs. */
@@ -232,12 +305,12 @@ static rfhe_status price_by_plan(rfhe_prices *out, const shop *s, quote *q, uint
                                  char *why, const rfhe_progress *progress, rfhe_error *err)
 {
     const size_t forms = s->bank->forms, choices = s->bank->layers * forms;
-    chain c[RFHE_SEARCH_MAX_SETS] = {{"B15-2", 2}, {"B15-3", 3}, {"B15-5", 5}};
+    chain c[MAX_CHAINS] = {{"B15-2", 2}, {"B15-3", 3}, {"B15-5", 5}};
     size_t n = 3;
     rfhe_status st = RFHE_OK;
 
     RFHE_TRY(find_parts(s, q, choice, why, progress, err));
-    for (; n < RFHE_SEARCH_MAX_SETS; n++) {
+    for (; n < MAX_CHAINS; n++) {
         uint32_t next = UINT32_MAX;
         for (size_t i = 0; i < choices; i++) {
             const uint32_t need = levels_of(s, i / forms, i % forms);
@@ -248,7 +321,7 @@ static rfhe_status price_by_plan(rfhe_prices *out, const shop *s, quote *q, uint
     }
     for (size_t i = 0; i < n; i++) {
         RFHE_TRY(rfhe_progress_report(progress, "planning", (double)(forms + i),
-                                      (double)forms + RFHE_SEARCH_MAX_SETS, "plans",
+                                      (double)forms + MAX_CHAINS, "plans",
                                       c[i].name != NULL ? c[i].name : "2^16"));
         RFHE_TRY(price_set(out, s, q, choice, &c[i], why));
     }
@@ -325,6 +398,7 @@ static void tell_source(rfhe_prices *p, uint32_t threads)
     rfhe_text_printf(&t, "planned, %u thread%s; times", threads, threads == 1 ? "" : "s");
     for (size_t k = 0; k < p->n; k++) {
         const bool another = k == 0 || strcmp(p->set[k].machine, p->set[k - 1].machine) != 0;
+        if (p->set[k].wide) { continue; }
         if (another) { rfhe_text_printf(&t, "%s %s for", k == 0 ? "" : ",", p->set[k].machine); }
         rfhe_text_printf(&t, "%s %s", another ? "" : ",", p->set[k].name);
     }

@@ -2,20 +2,23 @@
  * Within a set the costs of instructions add up, and a set carries every form up to its depth: so a frontier is found set by
  * set, and the best of all sets together is the frontier.
  *
- * A form that is merged away has no instruction: it takes a refresh and a packing from the program, and may change where
- * other tensors lie. Its price is what the network planned with that one activation merged takes, less what the same
- * network takes otherwise, plus the price of the form that stood there. */
+ * A form that is merged away has no instruction: it takes a refresh and a packing from the program. Its price is what the
+ * network planned with that one activation merged takes, less what the same network takes otherwise, plus the price of the
+ * form that stood there. That does not add up where wide kernels push all rows apart (docs/decisions/006): the first such
+ * line pays for all of them. So a set comes twice, the second time (`wide`) with prices around the network in which all
+ * lines are merged that can be; an assignment costs what the cheaper of the two says. */
 #ifndef RFHE_SEARCH_COST_H
 #define RFHE_SEARCH_COST_H
 
 #include "plan/cost.h"
 #include "search/bank.h"
 
-enum { RFHE_SEARCH_MAX_SETS = 8 };
+enum { RFHE_SEARCH_MAX_SETS = 12 };
 
 typedef struct rfhe_price_set {
     char name[16];
     char machine[64]; /* whose times */
+    bool wide;        /* around the network with all lines                               */
     uint32_t log2_n;
     double fixed_seconds; /* everything but activations                                 */
     double memory_bytes;  /* keys, weights, ciphertexts: largest over the forms          */

@@ -988,8 +988,9 @@ static size_t choose_candidates(size_t *out, const rfhe_search *s, const candida
         if (best) { chosen[i] = ++n > 0; }
     }
     const double slow = c->at[c->n - 1].seconds, width = log(c->at[0].seconds / slow);
-    for (size_t place = 0; place < want && n < want; place++) {
-        const double x = want > 1 ? (double)place / (double)(want - 1) : 0;
+    const size_t left = want - n;
+    for (size_t place = 0; place < left; place++) {
+        const double x = left > 1 ? (double)place / (double)(left - 1) : 0;
         const double here = 1.02 * slow * exp(width * pow(x, 1.5));
         size_t best = SIZE_MAX;
         for (size_t i = 0; i < c->n && c->at[i].seconds <= here; i++) {
@@ -1049,7 +1050,8 @@ static rfhe_status train_points(rfhe_search *s, rfhe_error *err)
     rfhe_status st = RFHE_OK;
 
     if (survivor == NULL) { return rfhe_fail(err, RFHE_E_NOMEM, "no memory for candidates"); }
-    RFHE_TRY(trainable(&c, s, fastest_untrained(s), err));
+    const double limit = fmin(fastest_untrained(s), o->max_seconds > 0 ? o->max_seconds : INFINITY);
+    RFHE_TRY(trainable(&c, s, limit, err));
     size_t n = choose_candidates(survivor, s, &c, o->candidates);
     parent = rfhe_calloc(c.n + 1, sizeof *parent);
     if (parent == NULL || n == 0) { goto done; }
@@ -1171,13 +1173,13 @@ static rfhe_status store_costs(const rfhe_search *s, rfhe_error *err)
         const rfhe_price_set *p = &s->prices.set[k];
         list[n].layer = -1;
         list[n].seconds = p->fixed_seconds;
-        memcpy(list[n++].params, p->name, sizeof p->name);
+        (void)snprintf(list[n++].params, sizeof list->params, "%.14s%s", p->name, p->wide ? "+" : "");
         for (size_t i = 0; i < b->layers * b->forms; i++) {
             if (!isfinite(p->seconds[i])) { continue; }
             list[n].layer = (int32_t)(i / b->forms);
             list[n].seconds = p->seconds[i];
             (void)snprintf(list[n].form, sizeof list[n].form, "%s", b->form[i % b->forms]);
-            memcpy(list[n++].params, p->name, sizeof p->name);
+            (void)snprintf(list[n++].params, sizeof list->params, "%.14s%s", p->name, p->wide ? "+" : "");
         }
     }
     const rfhe_status st = rfhe_store_put_costs(s->store, s->study, list, n, err);

@@ -40,6 +40,7 @@ typedef struct rfhe_search_options { /* zero = choose for me, but forms and ones
     double headroom;        /* as in rfhe_training                                            */
     double budget_seconds;  /* of training, all runs in this folder together                  */
     uint64_t budget_passes; /* the same in images; both 0: no training                        */
+    double max_seconds;     /* encrypted: what is slower is not trained; 0: no limit           */
     /* Where the base has other maxima: a quarter of the first budget of the folder trains it before any form is fitted.
      * Set with a budget, and for a study that was begun so. */
     bool train_pools;

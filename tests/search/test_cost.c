@@ -1,6 +1,7 @@
 /* search/cost: prices of forms, lines among them, against plans of whole assignments; calibrations. */
 #include "test.h"
 
+#include "base/mem.h"
 #include "nn/zoo.h"
 #include "plan/lower.h"
 #include "search/cost.h"
@@ -55,7 +56,7 @@ static int drop(void **state)
     rfhe_bank_clear(&bank);
     rfhe_profile_clear(&profile);
     rfhe_graph_free(base);
-    return 0;
+    return rfhe_mem_get_stats().current == 0 ? 0 : -1;
 }
 
 /* What the bill of the assignment's program would say on that set. */

@@ -100,7 +100,7 @@ static int free_it(void **state)
     rfhe_graph_free(base);
     rfhe_graph_free(maxima);
     rfhe_graph_free(pooled);
-    return 0;
+    return rfhe_mem_get_stats().current == 0 ? 0 : -1;
 }
 
 /* --- Harms --- */
