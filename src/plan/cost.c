@@ -89,13 +89,31 @@ void rfhe_machine_for_slots(rfhe_machine *m, const rfhe_program *p)
     m->to_coeffs_both *= down;
 }
 
-/* What `rfhe bench calibrate` measured at B15-3, two threads (docs/results/inference.md), scaled by the transforms' N log N
- * and by the limbs; the exponent fits B15-5, C16-9 and C16-11, whose keys have few digits for their length. A way to
- * coefficients in three factors has shorter ones. */
+/* Digits of a key switch from the top of the chain: as many primes each as the special ones have room for. */
+static double digits_of(const rfhe_ckks_options *o)
+{
+    double digits = 0;
+    uint32_t room = 0;
+
+    for (uint32_t k = 0; k < o->chain_length; k++) {
+        if (o->chain[k] > room) {
+            digits++;
+            room = o->special_count * o->special_bits;
+        }
+        room -= o->chain[k] < room ? o->chain[k] : room;
+    }
+    return digits;
+}
+
+/* What `rfhe bench calibrate` measured at B15-3, two threads (docs/results/inference.md), scaled by the transforms' N log N.
+ * A refresh is seven parts work on limbs, three parts reading keys of so many digits; that, and an eighth for the larger ring's
+ * way through memory, fits B15-2, B15-5, C16-9 and C16-11 within a tenth. A way to coefficients in three factors has shorter
+ * ones. */
 void rfhe_machine_built_in(rfhe_machine *out, const rfhe_program *p, uint32_t threads)
 {
     const double n = (double)(UINT64_C(1) << p->ckks.log2_n) / 32768 * p->ckks.log2_n / 15.0;
-    const double limbs = pow(p->ckks.chain_length / 17.0, 1.2), low = (rfhe_usable_levels(p) + p->refresh.to_coeffs_level + 1) / 7.0;
+    const double chain = p->ckks.chain_length, key = digits_of(&p->ckks) * (chain + p->ckks.special_count);
+    const double limbs = (0.7 * chain / 17 + 0.3 * key / 100) * (p->ckks.log2_n > 15 ? 1.125 : 1), low = (rfhe_usable_levels(p) + p->refresh.to_coeffs_level + 1) / 7.0;
     const double team = threads <= 1 ? 2.05 : 2.0 / (threads > 8 ? 8 : threads), down = p->refresh.to_coeffs_factors == 3 ? 0.5 : 1;
 
     *out = (rfhe_machine){.log2_n = p->ckks.log2_n,
