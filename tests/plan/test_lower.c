@@ -218,6 +218,7 @@ static void a_budget_chooses_the_packing(void **state)
     assert_null(p);
     assert_non_null(strstr(err.text, "needs at least"));
     assert_true(is_lean && changes > 0);
+    rfhe_graph_free(g);
 }
 
 /* Every activation inside of a block a line, merged: kernels of 5 x 5 and 7 x 7 with stride 2, on rows further apart; the
