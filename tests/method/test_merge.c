@@ -319,12 +319,6 @@ static void blocks_have_one_activation_to_drop(void **state)
     rfhe_graph_free(g);
 }
 
-static int nothing_is_left(void **state)
-{
-    (void)state;
-    return rfhe_mem_get_stats().current == 0 ? 0 : -1;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -334,5 +328,5 @@ int main(void)
         cmocka_unit_test(blocks_have_one_activation_to_drop),
     };
 
-    return cmocka_run_group_tests(tests, NULL, nothing_is_left);
+    return cmocka_run_group_tests(tests, NULL, test_nothing_is_left);
 }

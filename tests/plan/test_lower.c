@@ -274,12 +274,6 @@ static void merged_networks_are_planned(void **state)
     rfhe_graph_free(g);
 }
 
-static int nothing_is_left(void **state)
-{
-    (void)state;
-    return rfhe_mem_get_stats().current == 0 ? 0 : -1;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -291,5 +285,5 @@ int main(void)
         cmocka_unit_test(merged_networks_are_planned),
     };
 
-    return cmocka_run_group_tests(tests, NULL, nothing_is_left);
+    return cmocka_run_group_tests(tests, NULL, test_nothing_is_left);
 }

@@ -428,12 +428,6 @@ static void packing_trees_are_counted(void **state)
     assert_int_equal(rfhe_pack_merges(1, 64), 6);
 }
 
-static int nothing_is_left(void **state)
-{
-    (void)state;
-    return rfhe_mem_get_stats().current == 0 ? 0 : -1;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -449,5 +443,5 @@ int main(void)
         cmocka_unit_test(packing_trees_are_counted),
     };
 
-    return cmocka_run_group_tests(tests, NULL, nothing_is_left);
+    return cmocka_run_group_tests(tests, NULL, test_nothing_is_left);
 }

@@ -1,6 +1,8 @@
 /* See test.h. */
 #include "test.h"
 
+#include "base/mem.h"
+
 #include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,4 +50,10 @@ const char *test_folder(void)
         (void)atexit(remove_folder);
     }
     return folder;
+}
+
+int test_nothing_is_left(void **state)
+{
+    (void)state;
+    return rfhe_mem_get_stats().current == 0 ? 0 : -1;
 }

@@ -29,6 +29,8 @@
 size_t test_rounds(size_t n);
 /* The seed of this run, from RFHE_TEST_SEED (default fixed); printed once so that a failure can be replayed. */
 uint64_t test_seed(void);
+/* The teardown of a group after which no memory of the library may be in use. */
+int test_nothing_is_left(void **state);
 /* A fresh folder for this test program's files, removed at exit; no trailing slash. */
 const char *test_folder(void);
 
