@@ -81,6 +81,9 @@ static inline uint32_t rfhe_row_prime(const rfhe_ckks *c, uint32_t level, uint32
 {
     return row <= level ? row : c->n_q + row - level - 1;
 }
+/* Digits of a chain [0, n_q) with special primes of `log2_p` bits in all: as many primes per digit as stay below P. They begin
+ * at start[0 .. digits], the last being n_q (NULL: not wanted). 0 when there are more than `max`. */
+uint32_t rfhe_chain_digits(const double *log2_q, uint32_t n_q, double log2_p, uint32_t *start, uint32_t max);
 /* Digits that a key of `special` primes has at `level`. */
 static inline uint32_t rfhe_gadget_digits(const rfhe_gadget *g, uint32_t level)
 {

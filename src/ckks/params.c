@@ -128,8 +128,7 @@ static rfhe_status choose_chain(plan *p, rfhe_error *err)
     return RFHE_OK;
 }
 
-/* Digits of a chain [0, n_q) with special primes of `log2_p` bits in all: as many primes per digit as stay below P. */
-static uint32_t group(const double *log2_q, uint32_t n_q, double log2_p, uint32_t *start, uint32_t max)
+uint32_t rfhe_chain_digits(const double *log2_q, uint32_t n_q, double log2_p, uint32_t *start, uint32_t max)
 {
     uint32_t digits = 0;
     double sum = 0;
@@ -183,7 +182,7 @@ static rfhe_status choose_special(plan *p, const rfhe_ckks_options *o, double bu
         if (rfhe_primes_find(found, count, bits, p->log2_n, p->prime, p->n_q, &ignored) != RFHE_OK) { continue; }
         const double log2_p = log2_of(found, count);
         if (log2_p > room) { continue; }
-        const uint32_t digits = group(log2_q, p->n_q, log2_p, NULL, RFHE_CKKS_MAX_DIGITS);
+        const uint32_t digits = rfhe_chain_digits(log2_q, p->n_q, log2_p, NULL, RFHE_CKKS_MAX_DIGITS);
         const double cost = switch_cost(p->n_q, count, digits);
         if (digits != 0 && cost < best) {
             best = cost;
@@ -279,7 +278,7 @@ static rfhe_status gadget_init(rfhe_gadget *g, const rfhe_ckks *c, uint32_t spec
         return RFHE_E_NOMEM;
     }
     /* A single prime may be wider than P; its digit then holds it alone and the noise grows (see noise.c). */
-    g->digits = group(c->log2_prime, n_q, rfhe_log2_primes(c, n_q, n_q + special), g->start, RFHE_CKKS_MAX_DIGITS);
+    g->digits = rfhe_chain_digits(c->log2_prime, n_q, rfhe_log2_primes(c, n_q, n_q + special), g->start, RFHE_CKKS_MAX_DIGITS);
     for (uint32_t d = 0; d < g->digits; d++) {
         for (uint32_t i = g->start[d]; i < g->start[d + 1]; i++) {
             g->digit_of[i] = d;

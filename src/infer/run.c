@@ -28,7 +28,7 @@
 #include "infer/client.h"
 #include "plan/layout.h"
 
-static const size_t default_bound_bytes = (size_t)256 << 20, default_mask_bytes = (size_t)1 << 30;
+static const size_t default_bound_bytes = (size_t)256 << 20;
 static const double reply_bound = 64; /* largest number in a reply; the planner's reply_gain keeps them to half of it */
 enum { PATH = 4096, HASH = 32 };
 
@@ -152,7 +152,7 @@ static uint32_t fill_weights(const rfhe_server *s, const rfhe_instruction *in, u
     const uint32_t end = s->info.raise_level - a->mask_level - a->depth;
     const double gain = rfhe_ckks_scale(s->c, s->info.to_coeffs_level) / rfhe_ckks_scale(s->c, end);
 
-    return rfhe_layout_weights(weight, &s->p->tensor[in->out].layout, t, s->log2_n - s->log2_gap, a->weight, gain);
+    return rfhe_layout_weights(weight, &s->p->tensor[in->out].layout, t, rfhe_program_log2_used(s->p), a->weight, gain);
 }
 
 static rfhe_status make_mask(rfhe_to_coeffs **out, const rfhe_server *s, const double *weight, bool upper, rfhe_error *err)
@@ -201,7 +201,7 @@ static rfhe_status bind(rfhe_poly_vectors **out, const rfhe_server *s, uint32_t 
     const rfhe_activation *a = &s->p->activation[in->which];
     const rfhe_layout *l = &s->p->tensor[in->in].layout;
     const size_t slots = s->info.slots;
-    const uint32_t level = s->info.raise_level - a->mask_level, log2_used = s->log2_n - s->log2_gap;
+    const uint32_t level = s->info.raise_level - a->mask_level, log2_used = rfhe_program_log2_used(s->p);
     rfhe_status st = RFHE_OK;
     const double **value = rfhe_calloc(a->n_steps, sizeof *value);
     double *room = NULL;
@@ -350,7 +350,7 @@ rfhe_status rfhe_server_new(rfhe_server **out, const rfhe_program *p, const rfhe
     s->n = (size_t)1 << info.log2_n;
     s->log2_gap = rfhe_program_log2_gap(p);
     s->bound_bytes = opt != NULL && opt->bound_bytes != 0 ? opt->bound_bytes : default_bound_bytes;
-    s->mask_bytes = opt != NULL && opt->mask_bytes != 0 ? opt->mask_bytes : default_mask_bytes;
+    s->mask_bytes = opt != NULL && opt->mask_bytes != 0 ? opt->mask_bytes : RFHE_KEPT_MASK_BYTES;
     s->stage = rfhe_calloc(p->n_instructions, sizeof *s->stage);
     s->scratch = rfhe_alloc(s->n, sizeof *s->scratch);
     if (s->stage == NULL || s->scratch == NULL) {

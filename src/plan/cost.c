@@ -89,20 +89,13 @@ void rfhe_machine_for_slots(rfhe_machine *m, const rfhe_program *p)
     m->to_coeffs_both *= down;
 }
 
-/* Digits of a key switch from the top of the chain: as many primes each as the special ones have room for. */
+/* Digits of a key switch from the top of the chain. */
 static double digits_of(const rfhe_ckks_options *o)
 {
-    double digits = 0;
-    uint32_t room = 0;
+    double width[RFHE_CKKS_MAX_LEVELS];
 
-    for (uint32_t k = 0; k < o->chain_length; k++) {
-        if (o->chain[k] > room) {
-            digits++;
-            room = o->special_count * o->special_bits;
-        }
-        room -= o->chain[k] < room ? o->chain[k] : room;
-    }
-    return digits;
+    for (uint32_t k = 0; k < o->chain_length; k++) { width[k] = o->chain[k]; }
+    return rfhe_chain_digits(width, o->chain_length, o->special_count * o->special_bits, NULL, RFHE_CKKS_MAX_DIGITS);
 }
 
 /* What `rfhe bench calibrate` measured at B15-3, two threads (docs/results/inference.md), scaled by the transforms' N log N.
@@ -273,12 +266,11 @@ static void cost_linear(rfhe_program *p, rfhe_instruction *n, const rfhe_machine
 
 enum { MASK_HASH = 32, MAX_MASKS = 4096 };
 
-/* Bytes of the ways to coefficients that the server keeps (infer/run.c): one for each mask that differs, up to the GiB that
+/* Bytes of the ways to coefficients that the server keeps (infer/run.c): one for each mask that differs, up to what
  * it keeps, and then one that it makes when it is needed. */
 static rfhe_status mask_bytes(double *out, const rfhe_program *p, const rfhe_refresh *r, rfhe_error *err)
 {
     const size_t slots = rfhe_refresh_get_info(r).slots;
-    const double room = 0x1p30;
     double *weight = rfhe_alloc(2 * slots, sizeof *weight), sum = 0;
     uint8_t(*seen)[MASK_HASH] = rfhe_alloc(MAX_MASKS, sizeof *seen);
     uint32_t n = 0;
@@ -307,7 +299,7 @@ static rfhe_status mask_bytes(double *out, const rfhe_program *p, const rfhe_ref
                 const double bytes = (double)rfhe_to_coeffs_bytes(map);
                 rfhe_to_coeffs_free(map);
                 sum += bytes;
-                if (sum >= room) { /* the next is made when it is needed */
+                if (sum >= RFHE_KEPT_MASK_BYTES) { /* the next is made when it is needed */
                     sum += bytes;
                     goto done;
                 }

@@ -35,6 +35,9 @@ RFHE_MUST_USE rfhe_status rfhe_machine_write(rfhe_text *out, const rfhe_machine 
 /* RFHE_E_FORMAT for anything else, or times that are not positive. */
 RFHE_MUST_USE rfhe_status rfhe_machine_read(rfhe_machine *out, const void *data, size_t size, rfhe_error *err);
 
+/* What a server keeps of ways to coefficients unless it is told otherwise; beyond that it makes them when they are needed. */
+enum { RFHE_KEPT_MASK_BYTES = 1 << 30 };
+
 /* Every evaluation key that the program uses. `r` is the program's refresh; *list is added to. */
 RFHE_MUST_USE rfhe_status rfhe_program_keys(rfhe_key_list *list, const rfhe_program *p, const rfhe_ckks *c,
                                             const rfhe_refresh *r, rfhe_error *err);
