@@ -203,7 +203,8 @@ typedef struct rfhe_paf_fit_report {
 
 /* Tunes all coefficients of `p` in place to the weighted least-squares fit of ReLU over the histogram. Even and general
  * PAFs: one orthogonal factorisation. Sign forms: Levenberg-Marquardt from the coefficients given.
- *   scale   > 0. Values beyond it take part with the weight they have. `report` may be NULL.
+ *   scale   > 0. Values beyond it take part with the weight they have; for sign forms, which explode there, as
+ *           if they lay at its ends. `report` may be NULL.
  * An empty histogram leaves `p` as it is. RFHE_E_ARG for a bad scale or PAF, RFHE_E_NOMEM. Milliseconds.
  * Source: replaces the tuning of [SmartPAF24] section 4 (Adam on stored activations) by the exact problem it samples; [Mar63]. */
 RFHE_API RFHE_MUST_USE rfhe_status rfhe_paf_fit(rfhe_paf *p, rfhe_paf_fit_report *report,

@@ -64,6 +64,7 @@ typedef enum rfhe_pool_mode {
     RFHE_POOL_AVERAGE =
         0, /* average pooling over the same window                                          */
     RFHE_POOL_CONV, /* a trainable convolution per channel, which begins as that average             */
+    RFHE_POOL_FULL, /* the same over all channels; free when encrypted if a convolution follows      */
     RFHE_POOL_TREE, /* exact: max(a, b) = b + relu(a - b), along rows, then columns; ReLUs to replace */
     RFHE_POOL_KEEP
 } rfhe_pool_mode;
@@ -94,7 +95,7 @@ typedef struct
         margin; /* range = margin x largest |x| of the profile; 0 = 1.3, untuned 1.1               */
     double sigmas; /* ... but at most |mean| + sigmas x standard deviation; 0 = 6 for a tuned single
                     * polynomial of degree 4 or less (which bears values beyond its range), else no
-                    * limit; negative = no limit */
+                    * limit; negative = no limit. Never for composites */
     double tail;   /* as in rfhe_paf_fit_options */
     uint64_t seed;
 } rfhe_replace_options;

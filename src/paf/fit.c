@@ -36,7 +36,9 @@ static void add_point(points *q, double u, double w)
     q->n++;
 }
 
-static void collect(points *q, const rfhe_histogram *h, double scale, double tail)
+/* `clamps`: values beyond the scale count as its ends. A composite grows there like the product of its degrees and would be bent to
+ * a few outliers, with coefficients beyond any float. */
+static void collect(points *q, const rfhe_histogram *h, double scale, double tail, bool clamps)
 {
     const double width = h->range / (RFHE_HISTOGRAM_BINS / 2);
 
@@ -48,7 +50,7 @@ static void collect(points *q, const rfhe_histogram *h, double scale, double tai
         if (h->count[i] == 0) { continue; }
         x = fmin(fmax(x, h->min), h->max); /* the last bin's centre may lie beyond every value */
         if (fabs(x) > scale) { q->outside += share; }
-        add_point(q, x / scale, share * (1 - tail));
+        add_point(q, clamps ? fmin(fmax(x / scale, -1), 1) : x / scale, share * (1 - tail));
     }
     for (int i = 0; i <= TAIL_POINTS && tail > 0; i++) {
         add_point(q, -1 + 2.0 * i / TAIL_POINTS, tail / (TAIL_POINTS + 1));
@@ -253,7 +255,7 @@ static rfhe_status prepare(points **out, const rfhe_paf *p, const rfhe_histogram
     }
     *out = rfhe_alloc(1, sizeof **out);
     if (*out == NULL) { return rfhe_fail(err, RFHE_E_NOMEM, "no memory for the points of a fit"); }
-    collect(*out, h, scale, tail);
+    collect(*out, h, scale, tail, p->kind == RFHE_PAF_SIGN);
     return RFHE_OK;
 }
 

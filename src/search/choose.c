@@ -196,12 +196,23 @@ static void weigh(place *p, size_t n, double floor)
     }
 }
 
+/* `who` moves up to `rank`, unless it is there or higher. */
+static void promote(size_t *order, size_t n, size_t who, size_t rank)
+{
+    for (size_t i = rank + 1; i < n; i++) {
+        if (order[i] != who) { continue; }
+        memmove(order + rank + 1, order + rank, (i - rank) * sizeof *order);
+        order[rank] = who;
+    }
+}
+
 rfhe_status rfhe_halving_rank(size_t *order, const double *seconds, const double *top1, size_t n,
                               size_t keep)
 {
     place *p = rfhe_calloc(n + 1, sizeof *p);
     bool *on = rfhe_alloc(n + 1, sizeof *on);
     double *work = rfhe_alloc(2 * n + 1, sizeof *work), best = 0;
+    size_t rival = SIZE_MAX;
     rfhe_status st = RFHE_E_NOMEM;
 
     if (p == NULL || on == NULL || work == NULL) { goto done; }
@@ -214,11 +225,12 @@ rfhe_status rfhe_halving_rank(size_t *order, const double *seconds, const double
     weigh(p, n, best - 0.03);
     qsort(p, n, sizeof *p, by_worth);
     for (size_t i = 0; i < n; i++) { order[i] = p[i].at; }
-    for (size_t i = 2; i < n; i++) { /* to the second place */
-        if (order[i] != keep) { continue; }
-        memmove(order + 2, order + 1, (i - 1) * sizeof *order);
-        order[1] = keep;
+    for (size_t i = 0; i < n && keep < n; i++) {
+        const bool faster = seconds[i] < seconds[keep], better = rival == SIZE_MAX || top1[i] > top1[rival];
+        if (faster && better && !isnan(top1[i])) { rival = i; }
     }
+    promote(order, n, keep, 1);
+    promote(order, n, rival, 2);
     st = RFHE_OK;
 
 done:

@@ -851,8 +851,8 @@ done:
 
 /* ---- successive halving ---- */
 
-/* One rung: every survivor is trained, then ranked; *n falls to those who go on. The best uniform network is among them: mixed
- * ones are compared with it, after as many images. */
+/* One rung: every survivor is trained, then ranked; *n falls to those who go on. The best uniform network is among them,
+ * and the best of those that are faster: one is compared with the other, after as many images. */
 static rfhe_status run_rung(rfhe_search *s, const rfhe_halving *h, uint32_t rung, size_t *survivor,
                             int64_t *parent, size_t *n, const candidates *c, rfhe_error *err)
 {
@@ -970,37 +970,67 @@ static bool leads(const candidates *c, size_t i)
     return true;
 }
 
-/* Candidates for training, in order of time. First the uniform form that harms least on each parameter set, cheap sets first,
- * up to half of all; then points of the frontier, the nearer to each other the slower: what loses least lies there. Of points
- * within 2 % of a time the least harmful one, for training costs the same and the difference is not worth a choice. */
+/* Whether no chosen point takes nearly the same time: training costs the same, and the difference is not worth a choice. */
+static bool stands_apart(const candidates *c, const bool *chosen, size_t i)
+{
+    for (size_t k = 0; k < c->n; k++) {
+        if (chosen[k] && fabs(log(c->at[k].seconds / c->at[i].seconds)) <= 0.01) { return false; }
+    }
+    return true;
+}
+
+/* The least harmful point of the frontier within `seconds` that may still be chosen; SIZE_MAX when there is none. */
+static size_t best_within(const candidates *c, const bool *chosen, double seconds)
+{
+    size_t best = SIZE_MAX;
+
+    for (size_t i = 0; i < c->n && c->at[i].seconds <= seconds; i++) {
+        if (!chosen[i] && leads(c, i) && stands_apart(c, chosen, i)) { best = i; }
+    }
+    return best;
+}
+
+/* The uniform form that harms least on its parameter set. */
+static bool is_best_uniform(const rfhe_search *s, const candidates *c, size_t i)
+{
+    bool best = is_uniform(&s->bank, c->at[i].choice);
+
+    for (size_t k = 0; k < c->n && best; k++) {
+        const bool rival = k != i && c->at[k].set == c->at[i].set && is_uniform(&s->bank, c->at[k].choice);
+        best = !rival || c->at[k].harm > c->at[i].harm || (c->at[k].harm == c->at[i].harm && k > i);
+    }
+    return best;
+}
+
+/* Candidates for training, in order of time. First the uniform form that harms least on each parameter set, cheap sets first, up
+ * to half of all. Then for each of them its rivals: the least harmful points that are 2 % faster, and another 4 % faster than
+ * that. What is left goes over the frontier, down to where predictions harm twice as much as the cheapest uniform form: behind
+ * that no training of a search made up for it (docs/results/search.md). */
 static size_t choose_candidates(size_t *out, const rfhe_search *s, const candidates *c, size_t want)
 {
     bool *chosen = rfhe_calloc(c->n + 1, sizeof *chosen);
-    size_t n = 0, kept = 0;
+    size_t *uniform = rfhe_calloc(want + 1, sizeof *uniform), n = 0, n_uniform = 0, kept = 0;
 
-    if (chosen == NULL || c->n == 0) { goto done; }
+    if (chosen == NULL || uniform == NULL || c->n == 0) { goto done; }
     for (size_t i = 0; i < c->n && n < (want + 1) / 2; i++) {
-        bool best = is_uniform(&s->bank, c->at[i].choice);
-        for (size_t k = 0; k < c->n && best; k++) {
-            const bool rival = k != i && c->at[k].set == c->at[i].set && is_uniform(&s->bank, c->at[k].choice);
-            best = !rival || c->at[k].harm > c->at[i].harm || (c->at[k].harm == c->at[i].harm && k > i);
-        }
-        if (best) { chosen[i] = ++n > 0; }
+        if (!is_best_uniform(s, c, i)) { continue; }
+        chosen[i] = true;
+        uniform[n_uniform++] = i;
+        n++;
     }
-    const double slow = c->at[c->n - 1].seconds, width = log(c->at[0].seconds / slow);
-    const size_t left = want - n;
-    for (size_t place = 0; place < left; place++) {
+    for (size_t k = 0; k < 2 * n_uniform && n < want; k++) {
+        const double share = k < n_uniform ? 0.98 : 0.94;
+        const size_t rival = best_within(c, chosen, share * c->at[uniform[k % n_uniform]].seconds);
+        if (rival != SIZE_MAX) { chosen[rival] = ++n > 0; }
+    }
+    const double slow = c->at[c->n - 1].seconds, worst = n_uniform > 0 ? 2 * c->at[uniform[0]].harm : INFINITY;
+    size_t fast = 0;
+    while (fast + 1 < c->n && c->at[fast].harm > worst) { fast++; }
+    const double width = log(c->at[fast].seconds / slow);
+    for (size_t place = 0, left = want - n; place < left; place++) {
         const double x = left > 1 ? (double)place / (double)(left - 1) : 0;
-        const double here = 1.02 * slow * exp(width * pow(x, 1.5));
-        size_t best = SIZE_MAX;
-        for (size_t i = 0; i < c->n && c->at[i].seconds <= here; i++) {
-            bool far = leads(c, i);
-            for (size_t k = 0; k < c->n && far; k++) {
-                far = !chosen[k] || k == i || fabs(log(c->at[k].seconds / c->at[i].seconds)) > 0.01;
-            }
-            if (far && !chosen[i]) { best = i; }
-        }
-        if (best != SIZE_MAX) { chosen[best] = ++n > 0; }
+        const size_t best = best_within(c, chosen, 1.02 * slow * exp(width * pow(x, 1.5)));
+        if (best != SIZE_MAX) { chosen[best] = true; }
     }
     for (size_t i = 0; i < c->n; i++) {
         if (chosen[i]) { out[kept++] = i; }
@@ -1008,6 +1038,7 @@ static size_t choose_candidates(size_t *out, const rfhe_search *s, const candida
 
 done:
     rfhe_free(chosen);
+    rfhe_free(uniform);
     return kept;
 }
 

@@ -117,7 +117,8 @@ typedef struct rfhe_halving {
  * last gets as many images as all others together, those the same each; whole batches of `batch`, at most `most` a trial.
  * rungs 0: not enough for one batch each. */
 rfhe_halving rfhe_halving_plan(uint64_t passes, uint32_t candidates, uint32_t batch, uint64_t most);
-/* Order of n results, best first: the most accurate, `keep` (SIZE_MAX: none), then by layers of the frontier (seconds, top1).
+/* Order of n results, best first: the most accurate, `keep` (SIZE_MAX: none), the most accurate of those faster than `keep`, then
+ * by layers of the frontier (seconds, top1).
  * On the frontier itself by the area (in log seconds times top1) that would be lost without the point, that of the fastest
  * counted from 3 points below the most accurate, under which nothing is wanted; within what is beaten the most accurate first. */
 RFHE_MUST_USE rfhe_status rfhe_halving_rank(size_t *order, const double *seconds,

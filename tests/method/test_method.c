@@ -228,8 +228,9 @@ static void a_profile_sees_every_value(void **state)
 
 static void a_tree_of_comparisons_is_the_maximum(void **state)
 {
-    rfhe_graph *tree = copy_of(trained), *average = copy_of(trained), *conv = copy_of(trained);
-    float a[BATCH * CLASSES], b[BATCH * CLASSES];
+    rfhe_graph *tree = copy_of(trained), *average = copy_of(trained), *conv = copy_of(trained),
+               *full = copy_of(trained);
+    float a[BATCH * CLASSES], b[BATCH * CLASSES], c[BATCH * CLASSES];
     rfhe_error err = {0};
     uint32_t n = 0;
 
@@ -248,12 +249,19 @@ static void a_tree_of_comparisons_is_the_maximum(void **state)
     ok(rfhe_method_pools(average, RFHE_POOL_AVERAGE, &n, &err), &err);
     ok(rfhe_method_pools(conv, RFHE_POOL_CONV, &n, &err), &err);
     assert_int_equal(n, 2);
+    ok(rfhe_method_pools(full, RFHE_POOL_FULL, &n, &err), &err);
+    assert_int_equal(n, 2);
     (void)accuracy(average, a);
     (void)accuracy(conv, b);
-    for (size_t i = 0; i < BATCH * CLASSES; i++) { assert_true(fabsf(a[i] - b[i]) < 1e-4F); }
+    (void)accuracy(full, c);
+    for (size_t i = 0; i < BATCH * CLASSES; i++) {
+        assert_true(fabsf(a[i] - b[i]) < 1e-4F);
+        assert_true(fabsf(a[i] - c[i]) < 1e-4F);
+    }
     rfhe_graph_free(tree);
     rfhe_graph_free(average);
     rfhe_graph_free(conv);
+    rfhe_graph_free(full);
 }
 
 /* 3x3 windows of stride 2 with padding, on values of both signs: 4 comparisons. */
@@ -385,13 +393,13 @@ static void overflow_counts_images_beyond_the_range(void **state)
 
 /* --- Training --- */
 
-static rfhe_graph *replaced(const char *form, double sigmas)
+static rfhe_graph *replaced(const char *form, double sigmas, double margin)
 {
     const char *const forms[] = {form};
     rfhe_graph *g = copy_of(trained);
     rfhe_replace_report r = {0};
     rfhe_error err = {0};
-    const rfhe_replace_options o = {.forms = forms, .n_forms = 1, .sigmas = sigmas};
+    const rfhe_replace_options o = {.forms = forms, .n_forms = 1, .sigmas = sigmas, .margin = margin};
 
     ok(rfhe_method_pools(g, RFHE_POOL_AVERAGE, NULL, &err), &err);
     rfhe_profile p = profile_of(g);
@@ -419,7 +427,7 @@ static void oneshot_recovers_and_continues_to_the_same_bits(void **state)
 {
     char path[4200];
     rfhe_error err = {0};
-    rfhe_graph *whole = replaced("even2", 4), *broken = replaced("even2", 4);
+    rfhe_graph *whole = replaced("even2", 4, 0), *broken = replaced("even2", 4, 0);
     const double before = accuracy(whole, NULL);
     rfhe_oneshot_options o = recipe(NULL);
     rfhe_train_result r = {0};
@@ -483,7 +491,7 @@ static void widened_ranges_keep_the_function(void **state)
     (void)state;
     for (size_t f = 0; f < 2; f++) {
         float before[100 * CLASSES], after[100 * CLASSES];
-        rfhe_graph *g = replaced(forms[f], f == 0 ? 3 : 5);
+        rfhe_graph *g = f == 0 ? replaced(forms[f], 3, 0) : replaced(forms[f], 0, 0.9); /* composites take no sigmas */
         rfhe_overflow *rows = NULL;
         rfhe_profile p = {0};
         rfhe_error err = {0};
@@ -520,7 +528,7 @@ static void the_penalty_pulls_values_into_their_ranges(void **state)
 
     (void)state;
     for (int on = 0; on < 2; on++) {
-        rfhe_graph *g = replaced("even8", 2.5);
+        rfhe_graph *g = replaced("even8", 2.5, 0);
         rfhe_oneshot_options o = recipe(NULL);
         rfhe_train_result r = {0};
         rfhe_overflow *rows = NULL;

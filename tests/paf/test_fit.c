@@ -259,6 +259,21 @@ static void outliers_stay_finite_and_degenerate_data_do_not_break_fits(void **st
             assert_int_equal(rfhe_paf_check(&q, NULL), RFHE_OK);
         }
     }
+    /* Values beyond the scale, where a composite explodes, do not bend it. */
+    for (double far = 1.01; far < 400; far *= 1.07) {
+        rfhe_paf p = form("alpha10"), q = form("f1f1g1g1");
+        rfhe_paf_fit_report r;
+        h = (rfhe_histogram){0};
+        for (int k = 0; k < 64; k++) { x[k] = (float)(far * (k / 32.0 - 1) * (k / 32.0 - 1) * (k < 32 ? -1 : 1)); }
+        rfhe_histogram_add(&h, x, 64, 1);
+        assert_int_equal(rfhe_paf_fit(&p, &r, &h, 1, NULL, NULL), RFHE_OK);
+        assert_true(r.rms_after <= r.rms_before && r.rms_after < 0.1);
+        assert_int_equal(rfhe_paf_fit(&q, &r, &h, 1, NULL, NULL), RFHE_OK);
+        assert_true(r.rms_after <= r.rms_before && r.rms_after < 0.1);
+        for (double u = -1; u <= 1; u += 0.01) {
+            assert_true(fabs(rfhe_paf_value(&p, u)) < 2 && fabs(rfhe_paf_value(&q, u)) < 2);
+        }
+    }
     /* Fewer values than coefficients: the polynomial goes through all of them. */
     h = (rfhe_histogram){0};
     for (int k = 0; k < 5; k++) { x[k] = (float)k * 0.375f - 0.75f; }

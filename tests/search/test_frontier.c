@@ -246,6 +246,9 @@ static void halving_keeps_the_best_the_yardstick_and_what_adds_most(void **state
     assert_int_equal(rfhe_halving_rank(order, seconds, top1, 7, 4), RFHE_OK);
     const size_t kept[] = {3, 4, 1, 2, 6, 0, 5};
     assert_memory_equal(order, kept, sizeof kept);
+    assert_int_equal(rfhe_halving_rank(order, seconds, top1, 7, 6), RFHE_OK);
+    const size_t rivals[] = {3, 6, 2, 1, 4, 0, 5};
+    assert_memory_equal(order, rivals, sizeof rivals);
 }
 
 /* --- Mixed against uniform --- */
