@@ -15,7 +15,7 @@
     {"range", 0, RFHE_OPT_CHOICE, "PER", "channel|layer", "one scale for each (default: channel)"}, \
     {"margin", 0, RFHE_OPT_FLOAT, "F", NULL, "range over the largest value seen (default: ct 1.3, oneshot 1.5, direct 1.1)"}, \
     {"sigmas", 0, RFHE_OPT_FLOAT, "F", NULL, \
-     "single polynomials: range at most so many standard deviations, negative = no limit (default: 6 for tuned even4 and even2, else none)"}, \
+     "range at most so many standard deviations, negative = no limit (default: 6 for tuned even4 and even2, else none)"}, \
     {"tail", 0, RFHE_OPT_FLOAT, "F", NULL, "weight of the whole range in the fit (default: 0.001)"}, \
     {"tuner", 0, RFHE_OPT_CHOICE, "NAME", "lm|adam", "least squares, or Adam as published (default: lm)"}, \
     {"calibrate", 0, RFHE_OPT_UINT, "N", NULL, "images for ranges and fits (default: 2000)"}, \

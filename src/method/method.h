@@ -95,7 +95,7 @@ typedef struct
         margin; /* range = margin x largest |x| of the profile; 0 = 1.3, untuned 1.1               */
     double sigmas; /* ... but at most |mean| + sigmas x standard deviation; 0 = 6 for a tuned single
                     * polynomial of degree 4 or less (which bears values beyond its range), else no
-                    * limit; negative = no limit. Never for composites */
+                    * limit; negative = no limit */
     double tail;   /* as in rfhe_paf_fit_options */
     uint64_t seed;
 } rfhe_replace_options;

@@ -20,7 +20,6 @@ static rfhe_replace_options choose_ranges(const rfhe_replace_options *o, const r
         degree[0] <= 4) {
         r.sigmas = 6;
     }
-    if (p->kind == RFHE_PAF_SIGN) { r.sigmas = -1; } /* beyond its range a composite is of no use: it explodes */
     return r;
 }
 

@@ -393,13 +393,13 @@ static void overflow_counts_images_beyond_the_range(void **state)
 
 /* --- Training --- */
 
-static rfhe_graph *replaced(const char *form, double sigmas, double margin)
+static rfhe_graph *replaced(const char *form, double sigmas)
 {
     const char *const forms[] = {form};
     rfhe_graph *g = copy_of(trained);
     rfhe_replace_report r = {0};
     rfhe_error err = {0};
-    const rfhe_replace_options o = {.forms = forms, .n_forms = 1, .sigmas = sigmas, .margin = margin};
+    const rfhe_replace_options o = {.forms = forms, .n_forms = 1, .sigmas = sigmas};
 
     ok(rfhe_method_pools(g, RFHE_POOL_AVERAGE, NULL, &err), &err);
     rfhe_profile p = profile_of(g);
@@ -427,7 +427,7 @@ static void oneshot_recovers_and_continues_to_the_same_bits(void **state)
 {
     char path[4200];
     rfhe_error err = {0};
-    rfhe_graph *whole = replaced("even2", 4, 0), *broken = replaced("even2", 4, 0);
+    rfhe_graph *whole = replaced("even2", 4), *broken = replaced("even2", 4);
     const double before = accuracy(whole, NULL);
     rfhe_oneshot_options o = recipe(NULL);
     rfhe_train_result r = {0};
@@ -491,7 +491,7 @@ static void widened_ranges_keep_the_function(void **state)
     (void)state;
     for (size_t f = 0; f < 2; f++) {
         float before[100 * CLASSES], after[100 * CLASSES];
-        rfhe_graph *g = f == 0 ? replaced(forms[f], 3, 0) : replaced(forms[f], 0, 0.9); /* composites take no sigmas */
+        rfhe_graph *g = replaced(forms[f], f == 0 ? 3 : 6);
         rfhe_overflow *rows = NULL;
         rfhe_profile p = {0};
         rfhe_error err = {0};
@@ -528,7 +528,7 @@ static void the_penalty_pulls_values_into_their_ranges(void **state)
 
     (void)state;
     for (int on = 0; on < 2; on++) {
-        rfhe_graph *g = replaced("even8", 2.5, 0);
+        rfhe_graph *g = replaced("even8", 2.5);
         rfhe_oneshot_options o = recipe(NULL);
         rfhe_train_result r = {0};
         rfhe_overflow *rows = NULL;
