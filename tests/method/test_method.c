@@ -491,18 +491,18 @@ static void widened_ranges_keep_the_function(void **state)
     (void)state;
     for (size_t f = 0; f < 2; f++) {
         float before[100 * CLASSES], after[100 * CLASSES];
-        rfhe_graph *g = replaced(forms[f], f == 0 ? 3 : 6);
+        rfhe_graph *g = replaced(forms[f], f == 0 ? 3 : 0);
         rfhe_overflow *rows = NULL;
         rfhe_profile p = {0};
         rfhe_error err = {0};
         size_t n = 0, widened = 0;
         uint64_t beyond = 0;
-        const double was = accuracy(g, before);
+        const double headroom = f == 0 ? 1.01 : 2, was = accuracy(g, before);
         ok(rfhe_method_overflow(&rows, &n, &beyond, g, &chosen, RFHE_COMPUTE_F32, NULL, &err), &err);
-        assert_true(beyond > 0);
+        assert_true((beyond > 0) == (f == 0)); /* beyond its range a composite would explode: it is widened for its headroom */
         rfhe_free(rows);
         ok(rfhe_profile_collect(&p, g, &chosen, 0, RFHE_COMPUTE_F32, NULL, &err), &err);
-        ok(rfhe_method_widen(g, &p, 1.01, &widened, &err), &err);
+        ok(rfhe_method_widen(g, &p, headroom, &widened, &err), &err);
         assert_true(widened > 0);
         ok(rfhe_method_overflow(&rows, &n, &beyond, g, &chosen, RFHE_COMPUTE_F32, NULL, &err), &err);
         assert_int_equal(beyond, 0);
@@ -512,7 +512,7 @@ static void widened_ranges_keep_the_function(void **state)
         for (size_t i = 0; i < BATCH * CLASSES; i++) {
             assert_true(fabsf(after[i] - before[i]) < 1e-3F * (1 + fabsf(before[i])));
         }
-        ok(rfhe_method_widen(g, &p, 1.01, &widened, &err), &err);
+        ok(rfhe_method_widen(g, &p, headroom, &widened, &err), &err);
         assert_int_equal(widened, 0); /* ranges never shrink */
         rfhe_free(rows);
         rfhe_profile_clear(&p);
