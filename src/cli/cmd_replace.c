@@ -363,8 +363,7 @@ done:
 
 rfhe_status rfhe_replace_prepare(rfhe_replace_job *j, bool wants_training, rfhe_error *err)
 {
-    static const char *const modes[] = {[RFHE_POOL_AVERAGE] = "average", [RFHE_POOL_CONV] = "conv",
-                                        [RFHE_POOL_FULL] = "full", [RFHE_POOL_TREE] = "max", [RFHE_POOL_KEEP] = "keep"};
+    static const char *const modes[] = {"average", "conv", "max", "keep"};
     rfhe_pool_mode mode = RFHE_POOL_AVERAGE;
     rfhe_status st = RFHE_OK;
 
@@ -375,7 +374,7 @@ rfhe_status rfhe_replace_prepare(rfhe_replace_job *j, bool wants_training, rfhe_
     RFHE_TRY(start_loaders(j, err));
     RFHE_TRY(rfhe_graph_clone(&j->base, j->teacher));
     RFHE_TRY(rfhe_network_set_metadata(j->base, &j->transform, j->calibrate.set));
-    for (size_t i = 0; i < sizeof modes / sizeof modes[0]; i++) {
+    for (int i = 0; i < 4; i++) {
         if (strcmp(j->pool, modes[i]) == 0) { mode = (rfhe_pool_mode)i; }
     }
     RFHE_TRY(rfhe_method_pools(j->base, mode, &j->pools, err));

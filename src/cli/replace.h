@@ -9,8 +9,8 @@
 
 /* Rows for the tables of both verbs. */
 #define RFHE_OPTIONS_REPLACE \
-    {"pool", 0, RFHE_OPT_CHOICE, "KIND", "average|conv|full|max|keep", \
-     "what becomes of MaxPool: an average, a convolution per channel or over all that begins as one, a tree of comparisons (default: average)"}, \
+    {"pool", 0, RFHE_OPT_CHOICE, "KIND", "average|conv|max|keep", \
+     "what becomes of MaxPool: an average, a convolution that begins as one, a tree of comparisons (default: average)"}, \
     {"coefficients", 0, RFHE_OPT_CHOICE, "PER", "channel|layer", "one set of coefficients for each (default: channel)"}, \
     {"range", 0, RFHE_OPT_CHOICE, "PER", "channel|layer", "one scale for each (default: channel)"}, \
     {"margin", 0, RFHE_OPT_FLOAT, "F", NULL, "range over the largest value seen (default: ct 1.3, oneshot 1.5, direct 1.1)"}, \

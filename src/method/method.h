@@ -64,7 +64,6 @@ typedef enum rfhe_pool_mode {
     RFHE_POOL_AVERAGE =
         0, /* average pooling over the same window                                          */
     RFHE_POOL_CONV, /* a trainable convolution per channel, which begins as that average             */
-    RFHE_POOL_FULL, /* the same over all channels; free when encrypted if a convolution follows      */
     RFHE_POOL_TREE, /* exact: max(a, b) = b + relu(a - b), along rows, then columns; ReLUs to replace */
     RFHE_POOL_KEEP
 } rfhe_pool_mode;

@@ -104,14 +104,13 @@ static rfhe_status make_tree(rfhe_graph *g, uint32_t at, rfhe_error *err)
     return RFHE_OK;
 }
 
-/* The average as a convolution: of each channel for itself, or of all, where the others begin at zero. */
-static rfhe_status make_conv(rfhe_graph *g, uint32_t at, bool full)
+static rfhe_status make_conv(rfhe_graph *g, uint32_t at)
 {
     rfhe_node *n = &g->nodes[at];
     const rfhe_shape in = g->values[n->inputs[0]].shape;
     const rfhe_shape shape = {
-        .rank = 4, .dim = {in.dim[1], full ? in.dim[1] : 1, n->attr.window.kernel[0], n->attr.window.kernel[1]}};
-    const size_t window = (size_t)(shape.dim[2] * shape.dim[3]), channels = (size_t)in.dim[1];
+        .rank = 4, .dim = {in.dim[1], 1, n->attr.window.kernel[0], n->attr.window.kernel[1]}};
+    const float share = 1.0F / (float)(shape.dim[2] * shape.dim[3]);
     rfhe_tensor *w = NULL;
     rfhe_value_id v = 0, y = n->outputs[0], unread = 0;
     rfhe_attr attr = n->attr;
@@ -119,10 +118,7 @@ static rfhe_status make_conv(rfhe_graph *g, uint32_t at, bool full)
     rfhe_status st = rfhe_tensor_new(&w, RFHE_F32, &shape);
 
     if (st != RFHE_OK) { return st; }
-    for (size_t c = 0; c < channels; c++) {
-        float *own = w->f32 + (full ? c * channels + c : c) * window;
-        for (size_t i = 0; i < window; i++) { own[i] = 1.0F / (float)window; }
-    }
+    for (size_t i = 0; i < w->count; i++) { w->f32[i] = share; }
     (void)snprintf(name, sizeof name, "%.480s.weight", n->name);
     st = rfhe_graph_add_constant(g, &v, name, w);
     if (st != RFHE_OK) {
@@ -133,7 +129,7 @@ static rfhe_status make_conv(rfhe_graph *g, uint32_t at, bool full)
     n = &g->nodes[at];
     n->outputs[0] = unread;
     g->values[unread].producer = at;
-    attr.window.groups = full ? 1 : in.dim[1];
+    attr.window.groups = in.dim[1];
     attr.window.ceil_mode = false;
     const rfhe_value_id ins[2] = {n->inputs[0], v};
     (void)snprintf(name, sizeof name, "%.480s", n->name);
@@ -146,7 +142,6 @@ done:
 rfhe_status rfhe_method_pools(rfhe_graph *g, rfhe_pool_mode mode, uint32_t *count, rfhe_error *err)
 {
     const uint32_t n = g->n_nodes;
-    const bool makes_conv = mode == RFHE_POOL_CONV || mode == RFHE_POOL_FULL;
     rfhe_status st = RFHE_OK;
     uint32_t found = 0;
 
@@ -156,7 +151,7 @@ rfhe_status rfhe_method_pools(rfhe_graph *g, rfhe_pool_mode mode, uint32_t *coun
         const rfhe_shape *x = &g->values[node->inputs[0]].shape;
         const bool indices = node->n_outputs > 1 && node->outputs[1] != RFHE_NO_VALUE;
         if (x->rank != 4 || indices || x->dim[1] < 1 || x->dim[2] < 1 || x->dim[3] < 1 ||
-            (makes_conv && node->attr.window.ceil_mode)) {
+            (mode == RFHE_POOL_CONV && node->attr.window.ceil_mode)) {
             st = rfhe_fail(err, RFHE_E_UNSUPPORTED,
                            "node '%s' (MaxPool) is not of a kind that can be replaced", node->name);
             goto done;
@@ -165,8 +160,8 @@ rfhe_status rfhe_method_pools(rfhe_graph *g, rfhe_pool_mode mode, uint32_t *coun
         if (mode == RFHE_POOL_AVERAGE) {
             node->op = RFHE_OP_AVGPOOL;
             node->attr.window.count_include_pad = false;
-        } else if (makes_conv) {
-            RFHE_TRY(make_conv(g, i, mode == RFHE_POOL_FULL));
+        } else if (mode == RFHE_POOL_CONV) {
+            RFHE_TRY(make_conv(g, i));
         } else {
             RFHE_TRY(make_tree(g, i, err));
         }
