@@ -131,3 +131,53 @@ done:
     rfhe_graph_free(g);
     return st;
 }
+
+/* ---- assignments ---- */
+
+char *rfhe_bank_text(const rfhe_bank *b, const uint8_t *choice)
+{
+    char *text = rfhe_alloc(b->layers, sizeof b->form[0] + 1);
+    size_t at = 0;
+
+    if (text == NULL) { return NULL; }
+    for (size_t l = 0; l < b->layers; l++) {
+        const char *name = b->form[choice[l]];
+        const size_t n = strlen(name);
+        if (l > 0) { text[at++] = ','; }
+        memcpy(text + at, name, n);
+        at += n;
+    }
+    text[at] = '\0';
+    return text;
+}
+
+bool rfhe_bank_read(uint8_t *choice, const rfhe_bank *b, const char *text)
+{
+    for (size_t l = 0; l < b->layers; l++) {
+        const size_t n = strcspn(text, ",");
+        size_t f = 0;
+        while (f < b->forms && (strlen(b->form[f]) != n || strncmp(b->form[f], text, n) != 0)) {
+            f++;
+        }
+        if (f == b->forms || !rfhe_bank_has(b, l, f) || (text[n] == '\0') != (l + 1 == b->layers)) { return false; }
+        choice[l] = (uint8_t)f;
+        text += n + 1;
+    }
+    return true;
+}
+
+bool rfhe_bank_exists(const rfhe_bank *b, const uint8_t *choice)
+{
+    for (size_t l = 0; l < b->layers; l++) {
+        if (!rfhe_bank_has(b, l, choice[l])) { return false; }
+    }
+    return true;
+}
+
+bool rfhe_bank_is_uniform(const rfhe_bank *b, const uint8_t *choice)
+{
+    for (size_t l = 1; l < b->layers; l++) {
+        if (choice[l] != choice[0]) { return false; }
+    }
+    return true;
+}

@@ -64,6 +64,14 @@ RFHE_MUST_USE rfhe_status rfhe_bank_graph(rfhe_graph **out, const rfhe_bank *b,
                                           const rfhe_graph *base, const rfhe_profile *profile,
                                           const uint8_t *choice, rfhe_error *err);
 
+/* An assignment as text, names of forms with commas between; NULL without memory, free with rfhe_free. And back: false for
+ * anything but a name for each activation of a form that it may take. */
+char *rfhe_bank_text(const rfhe_bank *b, const uint8_t *choice);
+bool rfhe_bank_read(uint8_t *choice, const rfhe_bank *b, const char *text);
+/* Whether every activation may take its form; whether all have the same. */
+bool rfhe_bank_exists(const rfhe_bank *b, const uint8_t *choice);
+bool rfhe_bank_is_uniform(const rfhe_bank *b, const uint8_t *choice);
+
 /* harm[layers][forms], > 0, INFINITY where the form cannot stand, over the first `images` images of `src`. RFHE_E_UNSUPPORTED when an activation is no Relu or Clip. */
 RFHE_MUST_USE rfhe_status rfhe_bank_harm_gradient(double *harm, const rfhe_bank *b,
                                                   const rfhe_graph *base,
