@@ -224,3 +224,12 @@ bool rfhe_file_exists(const char *path)
 {
     return access(path, F_OK) == 0;
 }
+
+rfhe_status rfhe_file_make_folder(const char *path, rfhe_error *err)
+{
+    struct stat info;
+
+    if (mkdir(path, 0777) == 0) { return RFHE_OK; }
+    if (errno == EEXIST && stat(path, &info) == 0 && !S_ISDIR(info.st_mode)) { errno = ENOTDIR; }
+    return errno == EEXIST ? RFHE_OK : refuse(err, "make the folder", path);
+}

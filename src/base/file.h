@@ -45,5 +45,7 @@ RFHE_MUST_USE rfhe_status rfhe_file_map_open(rfhe_file_map *m, const char *path,
 void rfhe_file_map_close(rfhe_file_map *m);
 
 bool rfhe_file_exists(const char *path);
+/* Makes a folder in one that is there; RFHE_OK when there is one already. */
+RFHE_MUST_USE rfhe_status rfhe_file_make_folder(const char *path, rfhe_error *err);
 
 #endif

@@ -8,7 +8,7 @@
 #include <stdio.h>
 
 static const rfhe_opt options[] = {
-    {"output", 'o', RFHE_OPT_TEXT, "DIR", NULL, "folder for the requests (default: the working folder)"},
+    {"output", 'o', RFHE_OPT_TEXT, "DIR", NULL, "folder for the requests, made if need be (default: the working folder)"},
     {"data", 'd', RFHE_OPT_TEXT, "SPEC", NULL, "images of a data set instead of image files"},
     {"split", 0, RFHE_OPT_TEXT, "NAME", NULL, "test, val, train, fit[:N] or select[:N] (default: test)"},
     {"limit", 0, RFHE_OPT_UINT, "N", NULL, "only N images of the data set (default: 1)"},
@@ -19,7 +19,7 @@ static const rfhe_opt options[] = {
 typedef struct job {
     rfhe_cli *cli;
     const rfhe_args *args;
-    const char *folder;
+    const char *folder; /* for the requests */
     rfhe_program *p;
     rfhe_client *client;
     rfhe_json j;
@@ -118,6 +118,7 @@ static rfhe_status work(job *b, rfhe_error *err)
     RFHE_TRY(rfhe_program_load(&b->p, client, false, err));
     RFHE_TRY(rfhe_client_open(&b->client, b->p, folder, err));
     sides_warn(b->cli, rfhe_client_parameters(b->client));
+    RFHE_TRY(sides_output(&b->folder, b->args, err));
     RFHE_TRY(spec != NULL ? from_data(b, spec, err) : from_files(b, err));
 
 done:
@@ -129,7 +130,7 @@ done:
 static int run(rfhe_cli *cli, const rfhe_args *args)
 {
     rfhe_error err = {0};
-    job b = {.cli = cli, .args = args, .folder = rfhe_args_text(args, "output", "."), .j = {.out = &cli->out}};
+    job b = {.cli = cli, .args = args, .j = {.out = &cli->out}};
 
     if ((rfhe_args_count(args) > 1) == (rfhe_args_text(args, "data", NULL) != NULL)) {
         return rfhe_cli_usage(cli, "either image files or --data SPEC");

@@ -8,7 +8,7 @@
 #include <stdio.h>
 
 static const rfhe_opt options[] = {
-    {"output", 'o', RFHE_OPT_TEXT, "DIR", NULL, "folder for the replies (default: the working folder)"},
+    {"output", 'o', RFHE_OPT_TEXT, "DIR", NULL, "folder for the replies, made if need be (default: the working folder)"},
     {NULL, 0, RFHE_OPT_END, NULL, NULL, NULL},
 };
 
@@ -17,13 +17,13 @@ enum { MAX_REQUEST = 1 << 28 };
 typedef struct job {
     rfhe_cli *cli;
     const rfhe_args *args;
+    const char *folder; /* for the replies */
     rfhe_json j;
     double load_seconds;
 } job;
 
 static rfhe_status answer(job *b, rfhe_server *s, const char *name, rfhe_error *err)
 {
-    const char *folder = rfhe_args_text(b->args, "output", ".");
     char path[4096];
     uint8_t *request = NULL, *reply = NULL;
     size_t size = 0, n = 0;
@@ -31,7 +31,7 @@ static rfhe_status answer(job *b, rfhe_server *s, const char *name, rfhe_error *
     rfhe_error why = {0};
     const double start = rfhe_now();
 
-    RFHE_TRY(sides_file(path, sizeof path, folder, name, "reply", err));
+    RFHE_TRY(sides_file(path, sizeof path, b->folder, name, "reply", err));
     RFHE_TRY(rfhe_file_read(&request, &size, name, MAX_REQUEST, err));
     st = rfhe_server_answer(&reply, &n, s, request, size, NULL, &b->cli->progress, &why);
     if (st != RFHE_OK) {
@@ -72,6 +72,7 @@ static rfhe_status work(job *b, rfhe_error *err)
     RFHE_TRY(rfhe_server_open(&s, p, folder, NULL, &b->cli->progress, err));
     sides_warn(b->cli, rfhe_server_parameters(s));
     b->load_seconds = rfhe_now() - start;
+    RFHE_TRY(sides_output(&b->folder, b->args, err));
     for (unsigned i = 1; i < rfhe_args_count(b->args); i++) { RFHE_TRY(answer(b, s, rfhe_args_at(b->args, i), err)); }
 
 done:

@@ -1,6 +1,7 @@
 /* See sides.h. */
 #include "cli/sides.h"
 
+#include "base/file.h"
 #include "base/mem.h"
 
 #include <stdio.h>
@@ -54,6 +55,14 @@ rfhe_status sides_file(char *out, size_t size, const char *folder, const char *n
     const int n = snprintf(out, size, "%s/%.*s.%s", folder, length, stem, extension);
 
     return n > 0 && (size_t)n < size ? RFHE_OK : rfhe_fail(err, RFHE_E_ARG, "the path '%.100s...' is too long", folder);
+}
+
+rfhe_status sides_output(const char **out, const rfhe_args *args, rfhe_error *err)
+{
+    const bool is_given = rfhe_args_has(args, "output");
+
+    *out = rfhe_args_text(args, "output", ".");
+    return is_given ? rfhe_file_make_folder(*out, err) : RFHE_OK;
 }
 
 void sides_warn(rfhe_cli *cli, const rfhe_ckks *c)

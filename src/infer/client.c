@@ -83,6 +83,8 @@ static rfhe_status make_keys(const rfhe_program *p, const char *folder, rfhe_key
     rfhe_refresh_free(r);
     r = NULL;
     RFHE_TRY(rfhe_secret_key_new(&sk, c, NULL, err));
+    RFHE_TRY(join_path(path, folder, "server", err)); /* where the client's half of the program came alone, there is none */
+    RFHE_TRY(rfhe_file_make_folder(path, err));
     RFHE_TRY(rfhe_eval_keys_make_file(server, sk, list.items, list.count, progress, err));
     RFHE_TRY(rfhe_secret_key_save(secret, sk, err));
     RFHE_TRY(rfhe_seed_fresh(&id, err));

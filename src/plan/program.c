@@ -2,14 +2,12 @@
  * of that text without the id. Weights are one binary block. */
 #include "plan/program.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <math.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/bytes.h"
 #include "base/file.h"
@@ -1112,14 +1110,6 @@ done:
 
 /* ---- folders ---- */
 
-static rfhe_status make_folder(const char *path, rfhe_error *err)
-{
-    if (mkdir(path, 0777) != 0 && errno != EEXIST) {
-        return rfhe_fail(err, RFHE_E_IO, "cannot make the folder %.120s: %s", path, strerror(errno));
-    }
-    return RFHE_OK;
-}
-
 rfhe_status rfhe_program_save(const char *folder, const rfhe_program *p, rfhe_error *err)
 {
     static const char *const side[] = {"client", "server"};
@@ -1136,10 +1126,10 @@ rfhe_status rfhe_program_save(const char *folder, const rfhe_program *p, rfhe_er
         goto done;
     }
     RFHE_TRY(rfhe_program_write_weights(&weights, &size, p, err));
-    RFHE_TRY(make_folder(folder, err));
+    RFHE_TRY(rfhe_file_make_folder(folder, err));
     for (size_t k = 0; k < 2; k++) {
         (void)snprintf(path, sizeof path, "%s/%s", folder, side[k]);
-        RFHE_TRY(make_folder(path, err));
+        RFHE_TRY(rfhe_file_make_folder(path, err));
         (void)snprintf(path, sizeof path, "%s/%s/program.json", folder, side[k]);
         RFHE_TRY(rfhe_file_write(path, t.data, t.size, 0644, err));
     }

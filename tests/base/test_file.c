@@ -244,6 +244,17 @@ static void mappings_show_the_file(void **state)
     assert_true(rfhe_file_exists(in_folder("mapped")));
 }
 
+static void a_folder_is_made_unless_it_is_there(void **state)
+{
+    (void)state;
+    assert_int_equal(write_text("plain", "abc", 0644), RFHE_OK);
+    assert_int_equal(rfhe_file_make_folder(in_folder("made"), NULL), RFHE_OK);
+    assert_int_equal(rfhe_file_make_folder(in_folder("made"), NULL), RFHE_OK);
+    assert_true(rfhe_file_exists(in_folder("made")));
+    assert_int_equal(rfhe_file_make_folder(in_folder("no/such"), NULL), RFHE_E_IO);
+    assert_int_equal(rfhe_file_make_folder(in_folder("plain"), NULL), RFHE_E_IO);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -257,6 +268,7 @@ int main(void)
         cmocka_unit_test(permissions_are_the_mode_under_the_umask),
         cmocka_unit_test(impossible_outputs_are_refused),
         cmocka_unit_test(mappings_show_the_file),
+        cmocka_unit_test(a_folder_is_made_unless_it_is_there),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

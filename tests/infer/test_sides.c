@@ -5,6 +5,7 @@
 #include "infer_world.h"
 
 #include <dirent.h>
+#include <spng.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -151,6 +152,25 @@ static void an_interrupted_keygen_leaves_nothing(void **state)
     rfhe_program_free(p);
 }
 
+/* Compares the outputs in FOLDER/out, as `rfhe decrypt --json` printed them, with the loops. */
+static void check_logits(const rfhe_program *full, const float *image)
+{
+    const bytes out = read_bytes(name("%s/out", test_folder()));
+    double want[16], largest = 0;
+    const char *at = strstr((const char *)out.data, "\"logits\"");
+
+    reference_run(full, image, want, &largest);
+    assert_non_null(at);
+    at = strchr(at, '[');
+    for (uint32_t i = 0; i < full->outputs; i++) {
+        char *end = NULL;
+        const double got = strtod(at + 1, &end);
+        if (fabs(got - want[i]) > 5e-3) { fail_msg("output %u is %g, not %g", i, got, want[i]); }
+        at = strpbrk(end, ",]");
+    }
+    rfhe_free(out.data);
+}
+
 /* encrypt by the library (no image is at hand), infer and decrypt by the command, against the loops. */
 static void the_journey_through_files(void **state)
 {
@@ -158,7 +178,6 @@ static void the_journey_through_files(void **state)
     rfhe_program *p = NULL, *full = NULL;
     rfhe_client *k = NULL;
     float image[3 * 8 * 8];
-    double want[16], largest = 0;
     uint8_t *data = NULL;
     size_t size = 0;
     rfhe_rng rng = rfhe_rng_seed(test_seed(), 3);
@@ -173,22 +192,58 @@ static void the_journey_through_files(void **state)
     MUST(rfhe_file_write(name("%s/x.request", test_folder()), data, size, 0644, err));
     assert_int_equal(command("infer p x.request"), 0);
     assert_int_equal(command("decrypt p x.reply --json"), 0);
-    const bytes out = read_bytes(name("%s/out", test_folder()));
-    reference_run(full, image, want, &largest);
-    const char *at = strstr((const char *)out.data, "\"logits\"");
-    assert_non_null(at);
-    at = strchr(at, '[');
-    for (uint32_t i = 0; i < p->outputs; i++) {
-        char *end = NULL;
-        const double got = strtod(at + 1, &end);
-        if (fabs(got - want[i]) > 5e-3) { fail_msg("output %u is %g, not %g", i, got, want[i]); }
-        at = strpbrk(end, ",]");
-    }
-    rfhe_free(out.data);
+    check_logits(full, image);
     rfhe_bytes_free(data);
     rfhe_client_free(k);
     rfhe_program_free(p);
     rfhe_program_free(full);
+}
+
+/* Writes an 8 x 8 image of one grey. */
+static void write_grey(const char *path, uint8_t grey)
+{
+    struct spng_ihdr head = {.width = 8, .height = 8, .bit_depth = 8, .color_type = SPNG_COLOR_TYPE_TRUECOLOR};
+    spng_ctx *ctx = spng_ctx_new(SPNG_CTX_ENCODER);
+    uint8_t pixels[3 * 8 * 8];
+    size_t size = 0;
+    int error = 0;
+
+    memset(pixels, grey, sizeof pixels);
+    (void)spng_set_option(ctx, SPNG_ENCODE_TO_BUFFER, 1);
+    assert_int_equal(spng_set_ihdr(ctx, &head), 0);
+    assert_int_equal(spng_encode_image(ctx, pixels, sizeof pixels, SPNG_FMT_PNG, SPNG_ENCODE_FINALIZE), 0);
+    void *png = spng_get_png_buffer(ctx, &size, &error);
+    assert_non_null(png);
+    MUST(rfhe_file_write(path, png, size, 0644, err));
+    free(png);
+    spng_ctx_free(ctx);
+}
+
+static void shell(const char *line)
+{
+    assert_int_equal(system(name("cd '%s' && %s", test_folder(), line)), 0);
+}
+
+/* What `rfhe plan` says: client/ goes to one place, server/ to another, and files are carried between them by hand. */
+static void the_sides_in_two_places(void **state)
+{
+    rfhe_program *p = program_of_blocks(5);
+    float image[3 * 8 * 8];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof image / sizeof *image; i++) { image[i] = (float)(200 / 255.0 * 2 - 1); }
+    MUST(rfhe_program_save(name("%s/planned", test_folder()), p, err));
+    shell("mkdir -p mine/p theirs/p && mv planned/client mine/p && mv planned/server theirs/p");
+    write_grey(name("%s/mine/cat.png", test_folder()), 200);
+
+    assert_int_equal(command("keygen mine/p"), 0);
+    assert_int_equal(command("encrypt mine/p mine/cat.png --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5 -o mine/outbox"), 0);
+    shell("mv mine/p/server/* theirs/p/server && mv mine/outbox theirs/inbox");
+    assert_int_equal(command("infer theirs/p theirs/inbox/cat.request -o theirs/outbox"), 0);
+    shell("mv theirs/outbox mine/inbox");
+    assert_int_equal(command("decrypt mine/p mine/inbox/cat.reply --json"), 0);
+    check_logits(p, image);
+    rfhe_program_free(p);
 }
 
 /* ---- malformed ---- */
@@ -473,6 +528,7 @@ int main(void)
         cmocka_unit_test(folders_hold_what_they_may),
         cmocka_unit_test(an_interrupted_keygen_leaves_nothing),
         cmocka_unit_test(the_journey_through_files),
+        cmocka_unit_test(the_sides_in_two_places),
         cmocka_unit_test(everything_malformed_is_refused),
         cmocka_unit_test(the_command_ends_with_three),
     };
