@@ -13,6 +13,7 @@ static const rfhe_opt options[] = {
     {"split", 0, RFHE_OPT_TEXT, "NAME", NULL, "test, val, train, fit[:N] or select[:N] (default: test)"},
     {"limit", 0, RFHE_OPT_UINT, "N", NULL, "only N images of the data set (default: 1)"},
     RFHE_OPTIONS_PREPROCESSING,
+    RFHE_OPTION_INSECURE,
     {NULL, 0, RFHE_OPT_END, NULL, NULL, NULL},
 };
 
@@ -117,7 +118,7 @@ static rfhe_status work(job *b, rfhe_error *err)
     }
     RFHE_TRY(rfhe_program_load(&b->p, client, false, err));
     RFHE_TRY(rfhe_client_open(&b->client, b->p, folder, err));
-    sides_warn(b->cli, rfhe_client_parameters(b->client));
+    RFHE_TRY(sides_accept(b->cli, b->args, rfhe_client_parameters(b->client), err));
     RFHE_TRY(sides_output(&b->folder, b->args, err));
     RFHE_TRY(spec != NULL ? from_data(b, spec, err) : from_files(b, err));
 

@@ -6,6 +6,7 @@
 
 static const rfhe_opt options[] = {
     {"replace", 0, RFHE_OPT_FLAG, NULL, NULL, "replace keys that are there: what they encrypted is lost"},
+    RFHE_OPTION_INSECURE,
     {NULL, 0, RFHE_OPT_END, NULL, NULL, NULL},
 };
 
@@ -23,7 +24,7 @@ static rfhe_status make(rfhe_keygen_report *r, rfhe_ckks_info *info, rfhe_cli *c
     RFHE_TRY(rfhe_program_load(&p, client, false, err));
     RFHE_TRY(rfhe_program_parameters(&c, p, err));
     rfhe_ckks_get_info(c, info);
-    sides_warn(cli, c);
+    RFHE_TRY(sides_accept(cli, args, c, err));
     RFHE_TRY(rfhe_client_keygen(p, folder, rfhe_args_has(args, "replace"), r, &cli->progress, err));
 
 done:
@@ -67,7 +68,7 @@ static int run(rfhe_cli *cli, const rfhe_args *args)
 
 const rfhe_command rfhe_cmd_keygen = {
     .name = "keygen",
-    .usage = "PROGRAM [--replace]",
+    .usage = "PROGRAM [options]",
     .summary = "make the keys of a data owner for an encrypted program",
     .description =
         "Draws a secret key and makes every evaluation key that the program uses. PROGRAM is the folder that `rfhe plan` "

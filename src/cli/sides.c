@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "cli/terminal.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -65,12 +66,29 @@ rfhe_status sides_output(const char **out, const rfhe_args *args, rfhe_error *er
     return is_given ? rfhe_file_make_folder(*out, err) : RFHE_OK;
 }
 
-void sides_warn(rfhe_cli *cli, const rfhe_ckks *c)
+void sides_warn(const rfhe_cli *cli, const rfhe_ckks *c)
 {
     rfhe_ckks_info info;
 
     rfhe_ckks_get_info(c, &info);
-    if (info.is_insecure) { rfhe_cli_note(cli, "these parameters are INSECURE: for tests only, they protect nothing"); }
+    if (!info.is_insecure) { return; }
+    rfhe_terminal_clear();
+    (void)fprintf(stderr, "rfhe %s: these parameters are INSECURE: for tests only, they protect nothing\n", cli->command->name);
+}
+
+rfhe_status sides_accept(const rfhe_cli *cli, const rfhe_args *args, const rfhe_ckks *c, rfhe_error *err)
+{
+    rfhe_ckks_info info;
+
+    rfhe_ckks_get_info(c, &info);
+    if (info.is_insecure && !rfhe_args_has(args, "insecure-test")) {
+        return rfhe_fail(err, RFHE_E_INSECURE,
+                         "the program asks for insecure parameters (N = 2^%u, log2 QP = %.0f), which protect nothing: only tests "
+                         "want that, with --insecure-test",
+                         info.log2_n, info.log2_qp);
+    }
+    sides_warn(cli, c);
+    return RFHE_OK;
 }
 
 static rfhe_status load(sides_images *out, const rfhe_program *p, const rfhe_dataset *set, const rfhe_transform *t,

@@ -24,8 +24,13 @@ RFHE_MUST_USE rfhe_status sides_file(char *out, size_t size, const char *folder,
                                      rfhe_error *err);
 /* The folder of --output, which is made if it is not there; without the option the working folder. */
 RFHE_MUST_USE rfhe_status sides_output(const char **out, const rfhe_args *args, rfhe_error *err);
-/* Says on standard error that the parameters are insecure, if they are. */
-void sides_warn(rfhe_cli *cli, const rfhe_ckks *c);
+/* Says on standard error that the parameters are insecure, if they are; --quiet does not silence it. */
+void sides_warn(const rfhe_cli *cli, const rfhe_ckks *c);
+/* For verbs that trust a program with something: whether it may be insecure is the client's decision, not the program's.
+ * RFHE_E_INSECURE unless the parameters are secure or --insecure-test is given, which is warned about. */
+#define RFHE_OPTION_INSECURE \
+    {"insecure-test", 0, RFHE_OPT_FLAG, NULL, NULL, "accept a program whose parameters protect nothing: for tests only"}
+RFHE_MUST_USE rfhe_status sides_accept(const rfhe_cli *cli, const rfhe_args *args, const rfhe_ckks *c, rfhe_error *err);
 
 /* Images of a data set, transformed: [count][pixels] and labels. */
 typedef struct sides_images {

@@ -103,9 +103,9 @@ static void folders_hold_what_they_may(void **state)
     (void)state;
     (void)snprintf(folder, sizeof folder, "%s/p", test_folder());
     MUST(rfhe_program_save(folder, p, err));
-    assert_int_equal(command("keygen p"), 0);
-    assert_int_equal(command("keygen p"), 2); /* not over keys that are there */
-    assert_int_equal(command("keygen p --replace"), 0);
+    assert_int_equal(command("keygen p --insecure-test"), 0);
+    assert_int_equal(command("keygen p --insecure-test"), 2); /* not over keys that are there */
+    assert_int_equal(command("keygen p --replace --insecure-test"), 0);
     /* the secret: 512 bytes of coefficients from offset 64 of its file */
     const bytes secret = read_bytes(name("%s/client/secret.key", folder));
     assert_true(secret.size > 64 + WORLD_N / 4);
@@ -236,13 +236,34 @@ static void the_sides_in_two_places(void **state)
     shell("mkdir -p mine/p theirs/p && mv planned/client mine/p && mv planned/server theirs/p");
     write_grey(name("%s/mine/cat.png", test_folder()), 200);
 
-    assert_int_equal(command("keygen mine/p"), 0);
-    assert_int_equal(command("encrypt mine/p mine/cat.png --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5 -o mine/outbox"), 0);
+    assert_int_equal(command("keygen mine/p --insecure-test"), 0);
+    assert_int_equal(command("encrypt mine/p mine/cat.png --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5 -o mine/outbox --insecure-test"), 0);
     shell("mv mine/p/server/* theirs/p/server && mv mine/outbox theirs/inbox");
     assert_int_equal(command("infer theirs/p theirs/inbox/cat.request -o theirs/outbox"), 0);
     shell("mv theirs/outbox mine/inbox");
     assert_int_equal(command("decrypt mine/p mine/inbox/cat.reply --json"), 0);
     check_logits(p, image);
+    rfhe_program_free(p);
+}
+
+/* Whoever wrote the program said that it need not be secure: a client does not follow, and is warned whatever it said. */
+static void an_insecure_program_must_be_asked_for(void **state)
+{
+    rfhe_program *p = program_of_blocks(6);
+
+    (void)state;
+    MUST(rfhe_program_save(name("%s/weak", test_folder()), p, err));
+    write_grey(name("%s/dog.png", test_folder()), 100);
+    assert_int_equal(command("keygen weak"), 1);
+    assert_int_equal(lines_of_error(), 1);
+    assert_false(rfhe_file_exists(name("%s/weak/client/secret.key", test_folder())));
+    assert_int_equal(command("keygen weak -q --insecure-test"), 0);
+    assert_int_equal(lines_of_error(), 1);
+    assert_int_equal(command("encrypt weak dog.png"), 1);
+    assert_int_equal(lines_of_error(), 1);
+    assert_false(rfhe_file_exists(name("%s/dog.request", test_folder())));
+    assert_int_equal(command("encrypt weak dog.png -q --insecure-test"), 0);
+    assert_int_equal(lines_of_error(), 1);
     rfhe_program_free(p);
 }
 
@@ -516,7 +537,7 @@ static void the_command_ends_with_three(void **state)
     rfhe_program *p = program_of_blocks(8);
     MUST(rfhe_program_save(name("%s/q", f), p, err));
     rfhe_program_free(p);
-    assert_int_equal(command("keygen q"), 0);
+    assert_int_equal(command("keygen q --insecure-test"), 0);
     assert_int_equal(command("infer q x.request"), 3);
     assert_int_equal(system(name("cd '%s' && cp q/server/evaluation.keys p/server/", f)), 0);
     assert_int_equal(command("infer p x.request"), 3);
@@ -529,6 +550,7 @@ int main(void)
         cmocka_unit_test(an_interrupted_keygen_leaves_nothing),
         cmocka_unit_test(the_journey_through_files),
         cmocka_unit_test(the_sides_in_two_places),
+        cmocka_unit_test(an_insecure_program_must_be_asked_for),
         cmocka_unit_test(everything_malformed_is_refused),
         cmocka_unit_test(the_command_ends_with_three),
     };
