@@ -116,6 +116,7 @@ static rfhe_status work(job *b, rfhe_error *err)
     if (snprintf(client, sizeof client, "%s/client", folder) >= (int)sizeof client) {
         return rfhe_fail(err, RFHE_E_ARG, "the path '%.100s...' is too long", folder);
     }
+    RFHE_TRY(sides_distinct(b->args, err));
     RFHE_TRY(rfhe_program_load(&b->p, client, false, err));
     RFHE_TRY(rfhe_client_open(&b->client, b->p, folder, err));
     RFHE_TRY(sides_accept(b->cli, b->args, rfhe_client_parameters(b->client), err));

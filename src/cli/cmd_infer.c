@@ -68,6 +68,7 @@ static rfhe_status work(job *b, rfhe_error *err)
     if (snprintf(side, sizeof side, "%s/server", folder) >= (int)sizeof side) {
         return rfhe_fail(err, RFHE_E_ARG, "the path '%.100s...' is too long", folder);
     }
+    RFHE_TRY(sides_distinct(b->args, err));
     RFHE_TRY(rfhe_program_load(&p, side, true, err));
     RFHE_TRY(rfhe_server_open(&s, p, folder, NULL, &b->cli->progress, err));
     sides_warn(b->cli, rfhe_server_parameters(s));

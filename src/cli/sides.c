@@ -48,14 +48,40 @@ uint32_t sides_label(const float *logits, uint32_t n)
     return best;
 }
 
+/* What of `name` goes into the names of files made of it: no folders, no last extension. Not terminated: *length bytes. */
+static const char *stem_of(const char *name, int *length)
+{
+    const char *slash = strrchr(name, '/'), *stem = slash != NULL ? slash + 1 : name, *dot = strrchr(stem, '.');
+
+    *length = dot != NULL && dot != stem ? (int)(dot - stem) : (int)strlen(stem);
+    return stem;
+}
+
 rfhe_status sides_file(char *out, size_t size, const char *folder, const char *name, const char *extension,
                        rfhe_error *err)
 {
-    const char *slash = strrchr(name, '/'), *stem = slash != NULL ? slash + 1 : name, *dot = strrchr(stem, '.');
-    const int length = dot != NULL && dot != stem ? (int)(dot - stem) : (int)strlen(stem);
+    int length = 0;
+    const char *stem = stem_of(name, &length);
     const int n = snprintf(out, size, "%s/%.*s.%s", folder, length, stem, extension);
 
     return n > 0 && (size_t)n < size ? RFHE_OK : rfhe_fail(err, RFHE_E_ARG, "the path '%.100s...' is too long", folder);
+}
+
+rfhe_status sides_distinct(const rfhe_args *args, rfhe_error *err)
+{
+    for (unsigned i = 1; i < rfhe_args_count(args); i++) {
+        int length = 0;
+        const char *stem = stem_of(rfhe_args_at(args, i), &length);
+        for (unsigned k = 1; k < i; k++) {
+            int n = 0;
+            const char *other = stem_of(rfhe_args_at(args, k), &n);
+            if (n == length && memcmp(stem, other, (size_t)n) == 0) {
+                return rfhe_fail(err, RFHE_E_ARG, "'%.120s' and '%.120s' would be written to one file: rename one, or take two runs "
+                                 "with two folders", rfhe_args_at(args, k), rfhe_args_at(args, i));
+            }
+        }
+    }
+    return RFHE_OK;
 }
 
 rfhe_status sides_output(const char **out, const rfhe_args *args, rfhe_error *err)

@@ -22,6 +22,8 @@ uint32_t sides_label(const float *logits, uint32_t n);
 /* FOLDER/STEM.EXTENSION, where STEM is `name` without folders and its last extension. */
 RFHE_MUST_USE rfhe_status sides_file(char *out, size_t size, const char *folder, const char *name, const char *extension,
                                      rfhe_error *err);
+/* RFHE_E_ARG when two arguments behind the program have one STEM, so that what is made of one would overwrite the other. */
+RFHE_MUST_USE rfhe_status sides_distinct(const rfhe_args *args, rfhe_error *err);
 /* The folder of --output, which is made if it is not there; without the option the working folder. */
 RFHE_MUST_USE rfhe_status sides_output(const char **out, const rfhe_args *args, rfhe_error *err);
 /* Says on standard error that the parameters are insecure, if they are; --quiet does not silence it. */

@@ -246,6 +246,25 @@ static void the_sides_in_two_places(void **state)
     rfhe_program_free(p);
 }
 
+/* Two inputs that would give one output are refused before anything is written. */
+static void a_name_serves_once(void **state)
+{
+    rfhe_program *p = program_of_blocks(8);
+
+    (void)state;
+    MUST(rfhe_program_save(name("%s/twice", test_folder()), p, err));
+    assert_int_equal(command("keygen twice --insecure-test"), 0);
+    shell("mkdir -p a b");
+    write_grey(name("%s/a/1.png", test_folder()), 100);
+    shell("cp a/1.png b && cp a/1.png a/2.png && cp a/1.png 1.jpg");
+    assert_int_equal(command("encrypt twice a/2.png a/1.png b/1.png -o twice/out --insecure-test"), 2);
+    assert_int_equal(command("encrypt twice a/1.png 1.jpg -o twice/out --insecure-test"), 2);
+    assert_int_equal(command("infer twice a/1.request b/1.request -o twice/out"), 2);
+    assert_false(rfhe_file_exists(name("%s/twice/out", test_folder())));
+    assert_int_equal(command("encrypt twice a/2.png b/1.png -o twice/out --insecure-test"), 0);
+    rfhe_program_free(p);
+}
+
 /* Whoever wrote the program said that it need not be secure: a client does not follow, and is warned whatever it said. */
 static void an_insecure_program_must_be_asked_for(void **state)
 {
@@ -551,6 +570,7 @@ int main(void)
         cmocka_unit_test(the_journey_through_files),
         cmocka_unit_test(the_sides_in_two_places),
         cmocka_unit_test(an_insecure_program_must_be_asked_for),
+        cmocka_unit_test(a_name_serves_once),
         cmocka_unit_test(everything_malformed_is_refused),
         cmocka_unit_test(the_command_ends_with_three),
     };
