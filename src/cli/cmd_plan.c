@@ -15,6 +15,7 @@
 
 static const rfhe_opt options[] = {
     {"output", 'o', RFHE_OPT_TEXT, "PROGRAM", NULL, "folder to write (default: only the bill is printed)"},
+    {"replace", 0, RFHE_OPT_FLAG, NULL, NULL, "replace a program that has keys: what they encrypted is lost"},
     {"memory", 'm', RFHE_OPT_BYTES, "SIZE", NULL, "what the server may use, such as 8GiB (default: no limit)"},
     {"set", 0, RFHE_OPT_TEXT, "NAME", NULL, "parameter set (default: the smallest that is deep enough)"},
     {"calibration", 0, RFHE_OPT_TEXT, "FILE", NULL,
@@ -244,6 +245,20 @@ static rfhe_status draw(const char *path, const rfhe_program *p, const char *lay
     return st;
 }
 
+/* A program has a new id each time it is planned: keys made for the one that is there would not serve it. */
+static rfhe_status spare_keys(bool *has_keys, const char *folder, bool replace, rfhe_error *err)
+{
+    char path[4096];
+
+    if (snprintf(path, sizeof path, "%s/%s", folder, RFHE_CLIENT_SECRET) >= (int)sizeof path) {
+        return rfhe_fail(err, RFHE_E_ARG, "the path '%.100s...' is too long", folder);
+    }
+    *has_keys = rfhe_file_exists(path);
+    return !*has_keys || replace ? RFHE_OK
+                                 : rfhe_fail(err, RFHE_E_ARG, "'%s' is there already: what was encrypted with it could not be "
+                                             "read any more (--replace accepts that)", path);
+}
+
 static int run(rfhe_cli *cli, const rfhe_args *args)
 {
     rfhe_error err = {0};
@@ -257,14 +272,15 @@ static int run(rfhe_cli *cli, const rfhe_args *args)
     const char *out = rfhe_args_text(args, "output", NULL);
     const char *picture = rfhe_args_text(args, "draw", NULL), *data = rfhe_args_text(args, "data", NULL);
     const double start = rfhe_now();
+    bool has_keys = false;
     rfhe_status st = RFHE_OK;
 
+    if (out != NULL) { RFHE_TRY(spare_keys(&has_keys, out, rfhe_args_has(args, "replace"), &err)); }
     opt.memory = rfhe_args_float(args, "memory", 0);
     RFHE_TRY(rfhe_calibration_load(&machine, &opt.n_machines, rfhe_args_text(args, "calibration", NULL), &err));
     opt.machine = machine;
     RFHE_TRY(rfhe_network_open(&g, rfhe_args_at(args, 0), &err));
     RFHE_TRY(rfhe_plan(&p, g, &opt, &err));
-    if (out != NULL) { RFHE_TRY(rfhe_program_save(out, p, &err)); }
     if (picture != NULL) { RFHE_TRY(draw(picture, p, rfhe_args_text(args, "layer", NULL), &err)); }
     const bool calibrated = strcmp(p->bill.machine, "built in") != 0;
     const rfhe_program *bill = p;
@@ -276,6 +292,7 @@ static int run(rfhe_cli *cli, const rfhe_args *args)
         RFHE_TRY(trial_twin(&t, &images, cli, &err));
         seen = sum_ranges(&t);
     }
+    if (out != NULL) { RFHE_TRY(rfhe_program_save(out, bill, &err)); }
     if (cli->json) {
         write_json(cli, bill, &opt, data != NULL ? &seen : NULL, calibrated, rfhe_now() - start);
     } else {
@@ -286,7 +303,8 @@ static int run(rfhe_cli *cli, const rfhe_args *args)
                              " images; furthest %.2f times, in %s\n", seen.outside, seen.values, seen.images, seen.largest, seen.layer);
         }
         if (out != NULL) {
-            rfhe_text_printf(&cli->out, "program     %s, in %.1f s; next: rfhe keygen %s\n", out, rfhe_now() - start, out);
+            rfhe_text_printf(&cli->out, "program     %s, in %.1f s; next: rfhe keygen %s%s\n", out, rfhe_now() - start, out,
+                             has_keys ? " --replace" : "");
         }
     }
 

@@ -122,8 +122,8 @@ rfhe_status rfhe_client_keygen(const rfhe_program *p, const char *folder, bool r
     for (size_t i = 0; i < sizeof names / sizeof *names && !replace; i++) {
         RFHE_TRY(join_path(path, folder, names[i], err));
         if (rfhe_file_exists(path)) {
-            st = rfhe_fail(err, RFHE_E_ARG, "'%s' is there already: what was encrypted with it could not be read any more",
-                           path);
+            st = rfhe_fail(err, RFHE_E_ARG, "'%s' is there already: what was encrypted with it could not be read any more "
+                           "(--replace accepts that)", path);
             goto done;
         }
     }

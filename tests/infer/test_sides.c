@@ -246,6 +246,23 @@ static void the_sides_in_two_places(void **state)
     rfhe_program_free(p);
 }
 
+/* A program planned anew has another id: keys that are there would serve it no more. */
+static void planning_does_not_orphan_keys(void **state)
+{
+    static const char model[] = RFHE_SOURCE_DIR "/models/fashion-cnn-d3.onnx";
+
+    (void)state;
+    assert_int_equal(command(name("plan '%s' -o own --draw own.svg --layer nothing", model)), 2);
+    assert_false(rfhe_file_exists(name("%s/own", test_folder()))); /* written last */
+    assert_int_equal(command(name("plan '%s' -o own", model)), 0);
+    shell("touch own/client/secret.key && cp own/client/program.json before.json");
+    assert_int_equal(command(name("plan '%s' -o own", model)), 2);
+    assert_int_equal(lines_of_error(), 1);
+    shell("cmp own/client/program.json before.json");
+    assert_int_equal(command(name("plan '%s' -o own --replace", model)), 0);
+    shell("grep -q 'rfhe keygen own --replace' out && ! cmp -s own/client/program.json before.json");
+}
+
 /* Two inputs that would give one output are refused before anything is written. */
 static void a_name_serves_once(void **state)
 {
@@ -570,6 +587,7 @@ int main(void)
         cmocka_unit_test(the_journey_through_files),
         cmocka_unit_test(the_sides_in_two_places),
         cmocka_unit_test(an_insecure_program_must_be_asked_for),
+        cmocka_unit_test(planning_does_not_orphan_keys),
         cmocka_unit_test(a_name_serves_once),
         cmocka_unit_test(everything_malformed_is_refused),
         cmocka_unit_test(the_command_ends_with_three),
