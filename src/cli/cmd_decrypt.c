@@ -12,12 +12,16 @@ static const rfhe_opt options[] = {
 
 enum { MAX_REPLY = 1 << 26 };
 
-static void show(rfhe_cli *cli, rfhe_json *j, const rfhe_program *p, const char *name, const float *logits)
+static void show(rfhe_cli *cli, rfhe_json *j, const rfhe_program *p, const char *name, const float *logits,
+                 const rfhe_reply_report *report)
 {
     const uint32_t best = sides_label(logits, p->outputs);
     char label[96];
 
     sides_class(label, sizeof label, p, best);
+    if (report->fill > 1) {
+        rfhe_cli_note(cli, "%s: outputs %.1f times as large as a reply is made for: do not rely on them", name, report->fill);
+    }
     if (!cli->json) {
         rfhe_text_printf(&cli->out, "%s  %s (class %u, logit %.3f)\n", name, label, best, (double)logits[best]);
         return;
@@ -29,6 +33,7 @@ static void show(rfhe_cli *cli, rfhe_json *j, const rfhe_program *p, const char 
     rfhe_json_array(j, "logits");
     for (uint32_t i = 0; i < p->outputs; i++) { rfhe_json_number(j, NULL, (double)logits[i]); }
     rfhe_json_end_array(j);
+    rfhe_json_number(j, "fill", report->fill);
     rfhe_json_end_object(j);
 }
 
@@ -56,15 +61,16 @@ static rfhe_status work(rfhe_cli *cli, const rfhe_args *args, rfhe_json *j, rfhe
     for (unsigned i = 1; i < rfhe_args_count(args); i++) {
         size_t size = 0;
         rfhe_error why = {0};
+        rfhe_reply_report report = {0};
         rfhe_free(data);
         data = NULL;
         RFHE_TRY(rfhe_file_read(&data, &size, rfhe_args_at(args, i), MAX_REPLY, err));
-        st = rfhe_client_reply(logits, k, data, size, &why);
+        st = rfhe_client_reply(logits, &report, k, data, size, &why);
         if (st != RFHE_OK) {
             st = rfhe_fail(err, st, "'%.150s': %.240s", rfhe_args_at(args, i), why.text);
             goto done;
         }
-        show(cli, j, p, rfhe_args_at(args, i), logits);
+        show(cli, j, p, rfhe_args_at(args, i), logits, &report);
     }
 
 done:

@@ -219,7 +219,7 @@ static rfhe_status one_image(trial *t, const sides_images *images, size_t i, boo
     RFHE_TRY(rfhe_server_run(&reply, t->server, &request, &hooks, &cli->progress, err));
     m->seconds = rfhe_now() - start;
     start = rfhe_now();
-    RFHE_TRY(rfhe_client_decrypt(t->logits + i * n, t->client, &reply, err));
+    RFHE_TRY(rfhe_client_decrypt(t->logits + i * n, NULL, t->client, &reply, err));
     m->decrypt_ms = 1e3 * (rfhe_now() - start);
     m->encrypted = sides_label(t->logits + i * n, n);
     t->right += m->encrypted == m->label;

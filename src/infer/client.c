@@ -256,29 +256,39 @@ rfhe_status rfhe_client_request(uint8_t **data, size_t *size, rfhe_client *k, co
     return st;
 }
 
-rfhe_status rfhe_client_decrypt(float *logits, rfhe_client *k, const rfhe_message *m, rfhe_error *err)
+rfhe_status rfhe_client_decrypt(float *logits, rfhe_reply_report *report, rfhe_client *k, const rfhe_message *m,
+                                rfhe_error *err)
 {
     const rfhe_program *p = k->p;
     rfhe_pt *pt = NULL;
     rfhe_status st = RFHE_OK;
+    double largest = 0;
 
     RFHE_TRY(rfhe_decrypt(&pt, m->ct[0], k->sk, err));
     RFHE_TRY(rfhe_decode_coeffs(k->coefficient, k->n, pt, err));
     for (uint32_t i = 0; i < p->outputs; i++) {
-        logits[i] = (float)(k->coefficient[rfhe_reply_index(p, k->n, i)] * p->reply_gain);
+        const double x = k->coefficient[rfhe_reply_index(p, k->n, i)];
+        largest = fmax(largest, fabs(x));
+        logits[i] = (float)(x * p->reply_gain);
+        if (!isfinite(logits[i])) {
+            st = rfhe_fail(err, RFHE_E_NUMERIC, "output %u of the network, %g x %g, is beyond what a float holds", i, x, p->reply_gain);
+            goto done;
+        }
     }
+    if (report != NULL) { report->fill = largest / RFHE_REPLY_BOUND; }
 
 done:
     rfhe_pt_free(pt);
     return st;
 }
 
-rfhe_status rfhe_client_reply(float *logits, rfhe_client *k, const void *data, size_t size, rfhe_error *err)
+rfhe_status rfhe_client_reply(float *logits, rfhe_reply_report *report, rfhe_client *k, const void *data, size_t size,
+                              rfhe_error *err)
 {
     rfhe_message m = {0};
     rfhe_status st = rfhe_message_read(&m, RFHE_REPLY, k->p, k->c, k->keys, data, size, err);
 
-    if (st == RFHE_OK) { st = rfhe_client_decrypt(logits, k, &m, err); }
+    if (st == RFHE_OK) { st = rfhe_client_decrypt(logits, report, k, &m, err); }
     rfhe_message_clear(&m);
     return st;
 }

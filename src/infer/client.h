@@ -46,9 +46,15 @@ const rfhe_secret_key *rfhe_client_secret(const rfhe_client *k);
 RFHE_MUST_USE rfhe_status rfhe_client_encrypt(rfhe_message *m, rfhe_client *k, const float *image, rfhe_error *err);
 RFHE_MUST_USE rfhe_status rfhe_client_request(uint8_t **data, size_t *size, rfhe_client *k, const float *image,
                                               rfhe_error *err);
-/* The network's outputs, `p->outputs` numbers. */
-RFHE_MUST_USE rfhe_status rfhe_client_decrypt(float *logits, rfhe_client *k, const rfhe_message *m, rfhe_error *err);
-RFHE_MUST_USE rfhe_status rfhe_client_reply(float *logits, rfhe_client *k, const void *data, size_t size, rfhe_error *err);
+typedef struct rfhe_reply_report {
+    double fill; /* largest of its numbers by RFHE_REPLY_BOUND: beyond 1, the outputs are not to be relied on */
+} rfhe_reply_report;
+
+/* The network's outputs, `p->outputs` numbers. RFHE_E_NUMERIC when one is not finite. `report` may be NULL. */
+RFHE_MUST_USE rfhe_status rfhe_client_decrypt(float *logits, rfhe_reply_report *report, rfhe_client *k, const rfhe_message *m,
+                                              rfhe_error *err);
+RFHE_MUST_USE rfhe_status rfhe_client_reply(float *logits, rfhe_reply_report *report, rfhe_client *k, const void *data,
+                                            size_t size, rfhe_error *err);
 
 /* A tensor [channels][height][width] to the N coefficients of ciphertext `t` of its layout in a program of this gap, and
  * back (only what lies in that ciphertext is written). */

@@ -96,6 +96,13 @@ static rfhe_status check_ciphertext(const rfhe_ct *ct, rfhe_message_kind kind, c
         return rfhe_fail(err, RFHE_E_FORMAT, "ciphertext %u of the request has scale 2^%.6f, not 2^%.6f", i,
                          log2(rfhe_ct_scale(ct)), log2(rfhe_ckks_scale(c, 0)));
     }
+    /* What remains of the first prime above the largest number: two bits by the kernels of a reply, whose scale is rounded
+     * down to a power of two, as that of the packing is. */
+    const double room = log2((double)rfhe_ckks_prime(c, 0) / RFHE_REPLY_BOUND) - log2(rfhe_ct_scale(ct));
+    if (kind == RFHE_REPLY && !(room > 1.99 && room < 4.01)) {
+        return rfhe_fail(err, RFHE_E_FORMAT, "the reply has scale 2^%.2f, not between 2^%.2f and 2^%.2f", log2(rfhe_ct_scale(ct)),
+                         log2(rfhe_ct_scale(ct)) + room - 4, log2(rfhe_ct_scale(ct)) + room - 2);
+    }
     return RFHE_OK;
 }
 

@@ -10,6 +10,8 @@
 #include "plan/program.h"
 
 enum { RFHE_ID_BYTES = 32, RFHE_TAG_BYTES = 16 };
+/* Largest number in a reply, before the program's reply_gain; the planner keeps them to half of it. */
+enum { RFHE_REPLY_BOUND = 64 };
 
 typedef struct rfhe_message { /* zero state: empty */
     uint8_t program[RFHE_ID_BYTES], keys[RFHE_ID_BYTES];

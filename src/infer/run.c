@@ -29,7 +29,6 @@
 #include "plan/layout.h"
 
 static const size_t default_bound_bytes = (size_t)256 << 20;
-static const double reply_bound = 64; /* largest number in a reply; the planner's reply_gain keeps them to half of it */
 enum { PATH = 4096, HASH = 32 };
 
 typedef struct mask { /* a way to coefficients with weights, shared by all that want the same ones */
@@ -512,11 +511,11 @@ static size_t each_weight(void *ctx, size_t o, size_t j, uint32_t *index, double
 }
 
 /* The scale of kernels with which a packing of `count` products, rescaled, has the nominal scale of level 0. Of a reply:
- * as fine as the modulus allows next to numbers up to reply_bound and the factor N of its packing. */
+ * as fine as the modulus allows next to numbers up to RFHE_REPLY_BOUND and the factor N of its packing. */
 static double kernel_scale(const rfhe_server *s, rfhe_instruction_kind kind, uint32_t count)
 {
     const uint32_t level = s->p->level_linear;
-    double room = -2 - (double)s->log2_n - log2(rfhe_ckks_scale(s->c, 0) * reply_bound);
+    double room = -2 - (double)s->log2_n - log2(rfhe_ckks_scale(s->c, 0) * RFHE_REPLY_BOUND);
 
     if (kind == RFHE_DO_LINEAR) { return (double)rfhe_ckks_prime(s->c, level) / (double)count; }
     for (uint32_t l = 0; l <= level; l++) { room += log2((double)rfhe_ckks_prime(s->c, l)); }
@@ -531,7 +530,7 @@ static rfhe_status pack_products(rfhe_ct *out, rfhe_ct **product, uint32_t count
     rfhe_status st = RFHE_OK;
 
     if (k->kind == RFHE_DO_REPLY) {
-        RFHE_TRY(rfhe_ct_pack_scalars(product, count, reply_bound, s->ev, err));
+        RFHE_TRY(rfhe_ct_pack_scalars(product, count, RFHE_REPLY_BOUND, s->ev, err));
     } else {
         RFHE_TRY(rfhe_ct_pack(product, block, (size_t)1 << s->log2_gap, s->ev, err));
     }

@@ -326,7 +326,7 @@ static rfhe_status as_reply(hostile *h, const void *data, size_t size, rfhe_erro
 {
     float logits[16];
 
-    return rfhe_client_reply(logits, h->a.client, data, size, err);
+    return rfhe_client_reply(logits, NULL, h->a.client, data, size, err);
 }
 
 static rfhe_status as_binding(hostile *h, const void *data, size_t size, rfhe_error *err)
@@ -465,6 +465,63 @@ static void unexpected(hostile *h)
     }
 }
 
+/* A reply of our own: its first number is `value`. */
+static bytes forge_reply(const hostile *h, const rfhe_message *like, double value, double scale)
+{
+    double x[WORLD_N] = {0};
+    rfhe_pt *pt = NULL;
+    rfhe_message m = {0};
+
+    MUST(rfhe_message_init(&m, 1, err));
+    memcpy(m.program, like->program, RFHE_ID_BYTES);
+    memcpy(m.keys, like->keys, RFHE_ID_BYTES);
+    memcpy(m.tag, like->tag, RFHE_TAG_BYTES);
+    x[rfhe_reply_index(h->a.p, WORLD_N, 0)] = value;
+    MUST(rfhe_encode_coeffs(&pt, h->a.c, x, WORLD_N, 0, scale, err));
+    MUST(rfhe_ct_new(&m.ct[0], h->a.c, 0, err));
+    MUST(rfhe_encrypt_secret(m.ct[0], pt, rfhe_client_secret(h->a.client), err));
+    const bytes b = write_message(&m, RFHE_REPLY, h->a.c);
+    rfhe_message_clear(&m);
+    rfhe_pt_free(pt);
+    return b;
+}
+
+/* The scale of a reply is what its reader divides by: it must be the one that the program ends with. Numbers that the
+ * program does not come to are told of, and what is no number is refused. */
+static void replies_say_what_they_can(void **state)
+{
+    hostile h = {.a = sides_new(program_of_halves(3))};
+    static const double factor[] = {4, 0x1p-4, 1e-300, 1e200};
+    rfhe_message request = {0}, reply = {0};
+    rfhe_reply_report report = {0};
+    rfhe_error why = {0};
+    float logits[16];
+
+    (void)state;
+    MUST(rfhe_client_encrypt(&request, h.a.client, h.a.image, err));
+    MUST(rfhe_server_run(&reply, h.a.server, &request, NULL, NULL, err));
+    const double scale = rfhe_ct_scale(reply.ct[0]);
+    for (size_t i = 0; i < sizeof factor / sizeof *factor; i++) {
+        MUST(rfhe_ct_set_scale(reply.ct[0], scale * factor[i], err));
+        const bytes b = write_message(&reply, RFHE_REPLY, h.a.c);
+        refuse(&h, as_reply, b.data, b.size, "reply of another scale", i);
+        rfhe_bytes_free(b.data);
+    }
+    const bytes usual = forge_reply(&h, &reply, 60, scale), large = forge_reply(&h, &reply, 100, scale);
+    MUST(rfhe_client_reply(logits, &report, h.a.client, usual.data, usual.size, err));
+    assert_true(fabs(report.fill - 60.0 / 64) < 1e-3 && fabs((double)logits[0] / h.a.p->reply_gain - 60) < 0.1);
+    MUST(rfhe_client_reply(logits, &report, h.a.client, large.data, large.size, err));
+    assert_true(fabs(report.fill - 100.0 / 64) < 1e-3);
+    h.a.p->reply_gain = 1e38;
+    assert_int_equal(rfhe_client_reply(logits, NULL, h.a.client, usual.data, usual.size, &why), RFHE_E_NUMERIC);
+    assert_non_null(strstr(why.text, "output 0"));
+    rfhe_bytes_free(usual.data);
+    rfhe_bytes_free(large.data);
+    rfhe_message_clear(&request);
+    rfhe_message_clear(&reply);
+    sides_free(&h.a);
+}
+
 static void everything_malformed_is_refused(void **state)
 {
     hostile h = {.a = sides_new(program_of_halves(3)), .b = sides_new(program_of_halves(4))};
@@ -589,6 +646,7 @@ int main(void)
         cmocka_unit_test(an_insecure_program_must_be_asked_for),
         cmocka_unit_test(planning_does_not_orphan_keys),
         cmocka_unit_test(a_name_serves_once),
+        cmocka_unit_test(replies_say_what_they_can),
         cmocka_unit_test(everything_malformed_is_refused),
         cmocka_unit_test(the_command_ends_with_three),
     };
