@@ -172,6 +172,9 @@ rfhe_status rfhe_client_open(rfhe_client **out, const rfhe_program *p, const cha
 
     RFHE_TRY(join_path(secret, folder, RFHE_CLIENT_SECRET, err));
     RFHE_TRY(join_path(path, folder, RFHE_CLIENT_BINDING, err));
+    if (!rfhe_file_exists(secret)) {
+        return rfhe_fail(err, RFHE_E_IO, "there are no keys in '%.120s' yet: `rfhe keygen %.120s` makes them", folder, folder);
+    }
     RFHE_TRY(rfhe_program_parameters(&c, p, err));
     RFHE_TRY(rfhe_binding_load(&binding, path, p, c, secret, err));
     RFHE_TRY(rfhe_secret_key_load(&sk, c, secret, err));

@@ -22,6 +22,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/mem.h"
 #include "ckks/internal.h"
 #include "infer/clear.h"
@@ -383,6 +384,10 @@ rfhe_status rfhe_server_open(rfhe_server **out, const rfhe_program *p, const cha
     if (snprintf(path, sizeof path, "%s/%s", folder, RFHE_SERVER_BINDING) >= PATH ||
         snprintf(keys_path, sizeof keys_path, "%s/%s", folder, RFHE_SERVER_KEYS) >= PATH) {
         return rfhe_fail(err, RFHE_E_ARG, "the path '%.100s...' is too long", folder);
+    }
+    if (!rfhe_file_exists(keys_path)) {
+        return rfhe_fail(err, RFHE_E_IO, "there are no keys in '%.100s/server' yet: `rfhe keygen %.100s` makes them, where the client is",
+                         folder, folder);
     }
     RFHE_TRY(rfhe_program_parameters(&c, p, err));
     RFHE_TRY(rfhe_binding_load(&binding, path, p, c, keys_path, err));

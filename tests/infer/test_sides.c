@@ -48,6 +48,15 @@ static int command(const char *arguments)
     return WIFEXITED(got) ? WEXITSTATUS(got) : -1;
 }
 
+static bool error_says(const char *what)
+{
+    const bytes b = read_bytes(name("%s/err", test_folder()));
+    const bool says = strstr((const char *)b.data, what) != NULL;
+
+    rfhe_free(b.data);
+    return says;
+}
+
 static size_t lines_of_error(void)
 {
     const bytes b = read_bytes(name("%s/err", test_folder()));
@@ -279,6 +288,20 @@ static void a_name_serves_once(void **state)
     assert_int_equal(command("infer twice a/1.request b/1.request -o twice/out"), 2);
     assert_false(rfhe_file_exists(name("%s/twice/out", test_folder())));
     assert_int_equal(command("encrypt twice a/2.png b/1.png -o twice/out --insecure-test"), 0);
+    rfhe_program_free(p);
+}
+
+static void without_keys_the_way_to_them_is_told(void **state)
+{
+    static const char *const early[] = {"encrypt bare any.png", "decrypt bare any.reply", "infer bare any.request"};
+    rfhe_program *p = program_of_blocks(8);
+
+    (void)state;
+    MUST(rfhe_program_save(name("%s/bare", test_folder()), p, err));
+    for (size_t i = 0; i < sizeof early / sizeof *early; i++) {
+        assert_int_equal(command(early[i]), 1);
+        assert_true(lines_of_error() == 1 && error_says("no keys") && error_says("`rfhe keygen bare`"));
+    }
     rfhe_program_free(p);
 }
 
@@ -643,6 +666,7 @@ int main(void)
         cmocka_unit_test(an_interrupted_keygen_leaves_nothing),
         cmocka_unit_test(the_journey_through_files),
         cmocka_unit_test(the_sides_in_two_places),
+        cmocka_unit_test(without_keys_the_way_to_them_is_told),
         cmocka_unit_test(an_insecure_program_must_be_asked_for),
         cmocka_unit_test(planning_does_not_orphan_keys),
         cmocka_unit_test(a_name_serves_once),
