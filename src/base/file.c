@@ -184,6 +184,20 @@ rfhe_status rfhe_file_write(const char *path, const void *data, size_t size, uns
     return rfhe_file_writer_commit(&w, err);
 }
 
+rfhe_status rfhe_file_append(const char *path, const void *data, size_t size, unsigned mode,
+                             rfhe_error *err)
+{
+    rfhe_status st = RFHE_OK;
+    const int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, mode);
+
+    if (fd < 0) { return refuse(err, "write", path); }
+    const ssize_t n = write(fd, data, size);
+    if (n >= 0 && (size_t)n != size) { errno = ENOSPC; }
+    if (n < 0 || (size_t)n != size || fsync(fd) != 0) { st = refuse(err, "write", path); }
+    (void)close(fd);
+    return st;
+}
+
 rfhe_status rfhe_file_map_open(rfhe_file_map *m, const char *path, rfhe_error *err)
 {
     rfhe_status st = RFHE_OK;

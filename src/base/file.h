@@ -19,7 +19,11 @@ RFHE_MUST_USE rfhe_status rfhe_file_read(uint8_t **data, size_t *size, const cha
 RFHE_MUST_USE rfhe_status rfhe_file_write(const char *path, const void *data, size_t size,
                                           unsigned mode, rfhe_error *err);
 
-/* The same in pieces. */
+/* Adds to the end of `path`, made if it is not there, in one piece: what several processes add does not mix. Syncs. */
+RFHE_MUST_USE rfhe_status rfhe_file_append(const char *path, const void *data, size_t size,
+                                           unsigned mode, rfhe_error *err);
+
+/* rfhe_file_write in pieces. */
 typedef struct rfhe_file_writer {
     int fd;                      /* -1 = not open */
     char path[4096], temp[4128]; /* `temp` is empty when `path` is written to directly */

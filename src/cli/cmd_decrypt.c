@@ -23,11 +23,13 @@ static void show(rfhe_cli *cli, rfhe_json *j, const rfhe_program *p, const char 
         rfhe_cli_note(cli, "%s: outputs %.1f times as large as a reply is made for: do not rely on them", name, report->fill);
     }
     if (!cli->json) {
-        rfhe_text_printf(&cli->out, "%s  %s (class %u, logit %.3f)\n", name, label, best, (double)logits[best]);
+        rfhe_text_printf(&cli->out, "%s  %s (class %u, logit %.3f) for %s\n", name, label, best, (double)logits[best],
+                         report->request);
         return;
     }
     rfhe_json_object(j, NULL);
     rfhe_json_string(j, "file", name);
+    rfhe_json_string(j, "request", report->request);
     rfhe_json_string(j, "label", label);
     rfhe_json_integer(j, "class", best);
     rfhe_json_array(j, "logits");
@@ -105,7 +107,8 @@ const rfhe_command rfhe_cmd_decrypt = {
     .usage = "PROGRAM REPLY...",
     .summary = "decrypt replies and name the classes",
     .description = "Decrypts with the secret key in PROGRAM/client and prints the class with the largest output of the "
-                   "network; --json adds all outputs. The numbers are for the owner of the key only: approximate "
+                   "network and the request that the reply answers; --json adds all outputs. A reply that answers no request of "
+                   "this client is refused. The numbers are for the owner of the key only: approximate "
                    "decryptions given to others leak the key (docs/security.md).",
     .example = "rfhe decrypt net.program inbox/*.reply",
     .options = options,

@@ -38,7 +38,7 @@ static rfhe_status write_request(job *b, const char *name, const float *image, r
     const double start = rfhe_now();
 
     RFHE_TRY(sides_file(path, sizeof path, b->folder, name, "request", err));
-    RFHE_TRY(rfhe_client_request(&data, &size, b->client, image, err));
+    RFHE_TRY(rfhe_client_request(&data, &size, b->client, image, path, err));
     RFHE_TRY(rfhe_file_write(path, data, size, 0644, err));
     b->seconds += rfhe_now() - start;
     b->count++;
@@ -158,7 +158,8 @@ const rfhe_command rfhe_cmd_encrypt = {
     .usage = "PROGRAM IMAGE... | PROGRAM --data SPEC [--limit N] [options]",
     .summary = "encrypt images as requests to the server",
     .description = "Normalises each image as the program's metadata says, lays it out and encrypts it with the secret key in "
-                   "PROGRAM/client. IMAGE.request is what goes to the server.",
+                   "PROGRAM/client. IMAGE.request is what goes to the server; client/requests remembers it, so that its reply can be told "
+                   "from others.",
     .example = "rfhe encrypt net.program cat.png -o outbox\nrfhe encrypt net.program --data cifar10:DIR --limit 10 -o outbox",
     .options = options,
     .min_args = 1,

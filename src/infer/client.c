@@ -18,6 +18,7 @@ struct rfhe_client {
     rfhe_secret_key *sk;
     uint8_t keys[RFHE_ID_BYTES];
     size_t n;            /* ring degree */
+    char *requests;      /* the record of them; NULL = none */
     float *tensor;       /* tensor 0 */
     double *coefficient; /* N */
 };
@@ -96,6 +97,8 @@ static rfhe_status make_keys(const rfhe_program *p, const char *folder, rfhe_key
     RFHE_TRY(rfhe_file_fingerprint(binding.file, secret, err));
     RFHE_TRY(join_path(path, folder, RFHE_CLIENT_BINDING, err));
     RFHE_TRY(rfhe_binding_save(path, &binding, c, 0600, err));
+    RFHE_TRY(join_path(path, folder, RFHE_CLIENT_REQUESTS, err));
+    (void)remove(path); /* there is none unless keys are replaced */
     RFHE_TRY(rfhe_file_map_open(&map, server, err));
     report->keys = (uint32_t)list.count;
     report->key_bytes = map.size;
@@ -168,6 +171,7 @@ rfhe_status rfhe_client_open(rfhe_client **out, const rfhe_program *p, const cha
     rfhe_status st = RFHE_OK;
     rfhe_ckks *c = NULL;
     rfhe_secret_key *sk = NULL;
+    rfhe_client *k = NULL;
     rfhe_binding binding;
 
     RFHE_TRY(join_path(secret, folder, RFHE_CLIENT_SECRET, err));
@@ -178,10 +182,20 @@ rfhe_status rfhe_client_open(rfhe_client **out, const rfhe_program *p, const cha
     RFHE_TRY(rfhe_program_parameters(&c, p, err));
     RFHE_TRY(rfhe_binding_load(&binding, path, p, c, secret, err));
     RFHE_TRY(rfhe_secret_key_load(&sk, c, secret, err));
-    st = rfhe_client_new(out, p, c, sk, binding.keys, err);
+    RFHE_TRY(join_path(path, folder, RFHE_CLIENT_REQUESTS, err));
+    st = rfhe_client_new(&k, p, c, sk, binding.keys, err);
     sk = NULL;
+    if (st != RFHE_OK) { goto done; }
+    k->requests = rfhe_strdup(path);
+    if (k->requests == NULL) {
+        st = rfhe_fail(err, RFHE_E_NOMEM, "no memory for a client");
+        goto done;
+    }
+    *out = k;
+    k = NULL;
 
 done:
+    rfhe_client_free(k);
     rfhe_secret_key_free(sk);
     rfhe_ckks_free(c);
     return st;
@@ -191,6 +205,7 @@ void rfhe_client_free(rfhe_client *k)
 {
     if (k == NULL) { return; }
     rfhe_secret_key_free(k->sk);
+    rfhe_free(k->requests);
     rfhe_free_secret(k->tensor);
     rfhe_free_secret(k->coefficient);
     rfhe_ckks_free(k->c);
@@ -249,11 +264,13 @@ rfhe_status rfhe_client_encrypt(rfhe_message *m, rfhe_client *k, const float *im
     return st;
 }
 
-rfhe_status rfhe_client_request(uint8_t **data, size_t *size, rfhe_client *k, const float *image, rfhe_error *err)
+rfhe_status rfhe_client_request(uint8_t **data, size_t *size, rfhe_client *k, const float *image, const char *name,
+                                rfhe_error *err)
 {
     rfhe_message m = {0};
     rfhe_status st = rfhe_client_encrypt(&m, k, image, err);
 
+    if (st == RFHE_OK && k->requests != NULL) { st = rfhe_request_note(k->requests, m.tag, name, err); }
     if (st == RFHE_OK) { st = rfhe_message_write(data, size, &m, RFHE_REQUEST, k->c, err); }
     rfhe_message_clear(&m);
     return st;
@@ -289,9 +306,12 @@ rfhe_status rfhe_client_reply(float *logits, rfhe_reply_report *report, rfhe_cli
                               rfhe_error *err)
 {
     rfhe_message m = {0};
+    char request[RFHE_REQUEST_NAME] = "";
     rfhe_status st = rfhe_message_read(&m, RFHE_REPLY, k->p, k->c, k->keys, data, size, err);
 
+    if (st == RFHE_OK && k->requests != NULL) { st = rfhe_request_find(request, k->requests, m.tag, err); }
     if (st == RFHE_OK) { st = rfhe_client_decrypt(logits, report, k, &m, err); }
+    if (st == RFHE_OK && report != NULL) { memcpy(report->request, request, sizeof request); }
     rfhe_message_clear(&m);
     return st;
 }

@@ -5,12 +5,13 @@
 #ifndef RFHE_INFER_CLIENT_H
 #define RFHE_INFER_CLIENT_H
 
-#include "infer/message.h"
+#include "infer/requests.h"
 #include "plan/cost.h" /* rfhe_program_keys */
 
 /* Names inside the folders of a program. */
 #define RFHE_CLIENT_SECRET "client/secret.key"
 #define RFHE_CLIENT_BINDING "client/keys.id"
+#define RFHE_CLIENT_REQUESTS "client/requests"
 #define RFHE_SERVER_KEYS "server/evaluation.keys"
 #define RFHE_SERVER_BINDING "server/keys.id"
 
@@ -42,11 +43,14 @@ const rfhe_ckks *rfhe_client_parameters(const rfhe_client *k);
 /* For --debug-key: whoever holds this decrypts everything. Borrowed. */
 const rfhe_secret_key *rfhe_client_secret(const rfhe_client *k);
 
-/* Encrypts one image. The caller clears *m / frees *data with rfhe_bytes_free. */
+/* Encrypts one image. The caller clears *m / frees *data with rfhe_bytes_free. A client from a folder notes each request
+ * in bytes under `name` in its record (requests.h), and takes replies in bytes to these requests only; messages that never
+ * left the process, and clients from a key at hand, do without. */
 RFHE_MUST_USE rfhe_status rfhe_client_encrypt(rfhe_message *m, rfhe_client *k, const float *image, rfhe_error *err);
 RFHE_MUST_USE rfhe_status rfhe_client_request(uint8_t **data, size_t *size, rfhe_client *k, const float *image,
-                                              rfhe_error *err);
+                                              const char *name, rfhe_error *err);
 typedef struct rfhe_reply_report {
+    char request[RFHE_REQUEST_NAME]; /* which it answers; empty without a record */
     double fill; /* largest of its numbers by RFHE_REPLY_BOUND: beyond 1, the outputs are not to be relied on */
 } rfhe_reply_report;
 

@@ -244,6 +244,21 @@ static void mappings_show_the_file(void **state)
     assert_true(rfhe_file_exists(in_folder("mapped")));
 }
 
+static void what_is_added_comes_last(void **state)
+{
+    uint8_t *data = NULL;
+    size_t size = 0;
+
+    (void)state;
+    assert_int_equal(rfhe_file_append(in_folder("log"), "one\n", 4, 0600, NULL), RFHE_OK);
+    assert_int_equal(rfhe_file_append(in_folder("log"), "two\n", 4, 0600, NULL), RFHE_OK);
+    assert_int_equal(rfhe_file_read(&data, &size, in_folder("log"), 100, NULL), RFHE_OK);
+    assert_string_equal((const char *)data, "one\ntwo\n");
+    rfhe_free(data);
+    assert_int_equal(rfhe_file_append(in_folder("no/such"), "x", 1, 0600, NULL), RFHE_E_IO);
+    assert_int_equal(rfhe_file_append("/dev/full", "x", 1, 0600, NULL), RFHE_E_IO);
+}
+
 static void a_folder_is_made_unless_it_is_there(void **state)
 {
     (void)state;
@@ -268,6 +283,7 @@ int main(void)
         cmocka_unit_test(permissions_are_the_mode_under_the_umask),
         cmocka_unit_test(impossible_outputs_are_refused),
         cmocka_unit_test(mappings_show_the_file),
+        cmocka_unit_test(what_is_added_comes_last),
         cmocka_unit_test(a_folder_is_made_unless_it_is_there),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -176,7 +176,7 @@ static void requests_do_not_influence_one_another(void **state)
     (void)state;
     for (uint64_t i = 0; i < 2; i++) {
         sides_image(&s, i);
-        MUST(rfhe_client_request(&request[i], &size[i], s.client, s.image, err));
+        MUST(rfhe_client_request(&request[i], &size[i], s.client, s.image, NULL, err));
         answer(&s, &reply[0][i], &n[0][i], request[i], size[i]);
     }
     for (int i = 1; i >= 0; i--) { /* the other way round, each by a new server; one keeps nothing prepared */

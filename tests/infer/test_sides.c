@@ -114,6 +114,7 @@ static void folders_hold_what_they_may(void **state)
     MUST(rfhe_program_save(folder, p, err));
     assert_int_equal(command("keygen p --insecure-test"), 0);
     assert_int_equal(command("keygen p --insecure-test"), 2); /* not over keys that are there */
+    MUST(rfhe_file_write(name("%s/client/requests", folder), "", 0, 0600, err));
     assert_int_equal(command("keygen p --replace --insecure-test"), 0);
     /* the secret: 512 bytes of coefficients from offset 64 of its file */
     const bytes secret = read_bytes(name("%s/client/secret.key", folder));
@@ -197,7 +198,7 @@ static void the_journey_through_files(void **state)
     MUST(rfhe_program_load(&p, name("%s/client", folder), false, err));
     MUST(rfhe_program_load(&full, name("%s/server", folder), true, err));
     MUST(rfhe_client_open(&k, p, folder, err));
-    MUST(rfhe_client_request(&data, &size, k, image, err));
+    MUST(rfhe_client_request(&data, &size, k, image, "x.request", err));
     MUST(rfhe_file_write(name("%s/x.request", test_folder()), data, size, 0644, err));
     assert_int_equal(command("infer p x.request"), 0);
     assert_int_equal(command("decrypt p x.reply --json"), 0);
@@ -244,15 +245,50 @@ static void the_sides_in_two_places(void **state)
     MUST(rfhe_program_save(name("%s/planned", test_folder()), p, err));
     shell("mkdir -p mine/p theirs/p && mv planned/client mine/p && mv planned/server theirs/p");
     write_grey(name("%s/mine/cat.png", test_folder()), 200);
+    write_grey(name("%s/mine/dog.png", test_folder()), 20);
 
     assert_int_equal(command("keygen mine/p --insecure-test"), 0);
-    assert_int_equal(command("encrypt mine/p mine/cat.png --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5 -o mine/outbox --insecure-test"), 0);
+    assert_int_equal(command("encrypt mine/p mine/cat.png mine/dog.png --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5 -o mine/outbox --insecure-test"), 0);
     shell("mv mine/p/server/* theirs/p/server && mv mine/outbox theirs/inbox");
-    assert_int_equal(command("infer theirs/p theirs/inbox/cat.request -o theirs/outbox"), 0);
-    shell("mv theirs/outbox mine/inbox");
-    assert_int_equal(command("decrypt mine/p mine/inbox/cat.reply --json"), 0);
-    check_logits(p, image);
+    assert_int_equal(command("infer theirs/p theirs/inbox/*.request -o theirs/outbox"), 0);
+    shell("mv theirs/outbox mine/inbox && mv mine/inbox/dog.reply mine/inbox/mixed-up.reply");
+    for (int i = 0; i < 2; i++) { /* as often as one likes */
+        assert_int_equal(command("decrypt mine/p mine/inbox/cat.reply --json"), 0);
+        check_logits(p, image);
+        shell("grep -q '\"request\": \"mine/outbox/cat.request\"' out");
+    }
+    assert_int_equal(command("decrypt mine/p mine/inbox/mixed-up.reply"), 0);
+    shell("grep -q 'for mine/outbox/dog.request$' out");
+    shell("sed -i /dog/d mine/p/client/requests");
+    assert_int_equal(command("decrypt mine/p mine/inbox/mixed-up.reply"), 3);
+    assert_true(lines_of_error() == 2 && error_says("answers no request"));
     rfhe_program_free(p);
+}
+
+static void requests_are_remembered(void **state)
+{
+    const char *file = name("%s/record", test_folder());
+    uint8_t tag[4][RFHE_TAG_BYTES] = {{1}, {1, 2}, {0, 3}, {0xff}};
+    char long_name[400], got[RFHE_REQUEST_NAME];
+    struct stat s;
+
+    (void)state;
+    memset(long_name, 'x', sizeof long_name - 1);
+    memcpy(long_name + sizeof long_name - 4, "end", 4);
+    assert_int_equal(rfhe_request_find(got, file, tag[0], NULL), RFHE_E_FORMAT); /* no record yet */
+    MUST(rfhe_request_note(file, tag[0], "out/a b.request", err));
+    MUST(rfhe_request_note(file, tag[1], "two\nlines", err));
+    MUST(rfhe_file_append(file, "00", 2, 0600, err)); /* a line that was cut short */
+    MUST(rfhe_request_note(file, tag[2], long_name, err));
+    MUST(rfhe_request_find(got, file, tag[0], err));
+    assert_string_equal(got, "out/a b.request");
+    MUST(rfhe_request_find(got, file, tag[1], err));
+    assert_string_equal(got, "two?lines");
+    MUST(rfhe_request_find(got, file, tag[2], err));
+    assert_string_equal(got, long_name + sizeof long_name - RFHE_REQUEST_NAME);
+    assert_int_equal(rfhe_request_find(got, file, tag[3], NULL), RFHE_E_FORMAT);
+    assert_int_equal(stat(file, &s), 0);
+    assert_int_equal(s.st_mode & 0777, 0600);
 }
 
 /* A program planned anew has another id: keys that are there would serve it no more. */
@@ -552,8 +588,8 @@ static void everything_malformed_is_refused(void **state)
     rfhe_text text = {0};
 
     (void)state;
-    MUST(rfhe_client_request(&request.data, &request.size, h.a.client, h.a.image, err));
-    MUST(rfhe_client_request(&foreign.data, &foreign.size, h.b.client, h.b.image, err));
+    MUST(rfhe_client_request(&request.data, &request.size, h.a.client, h.a.image, NULL, err));
+    MUST(rfhe_client_request(&foreign.data, &foreign.size, h.b.client, h.b.image, NULL, err));
     MUST(rfhe_server_answer(&reply.data, &reply.size, h.a.server, request.data, request.size, NULL, NULL, err));
     mangle(&h, as_request, &request, 30, "request");
     mangle(&h, as_reply, &reply, 30, "reply");
@@ -668,6 +704,7 @@ int main(void)
         cmocka_unit_test(the_sides_in_two_places),
         cmocka_unit_test(without_keys_the_way_to_them_is_told),
         cmocka_unit_test(an_insecure_program_must_be_asked_for),
+        cmocka_unit_test(requests_are_remembered),
         cmocka_unit_test(planning_does_not_orphan_keys),
         cmocka_unit_test(a_name_serves_once),
         cmocka_unit_test(replies_say_what_they_can),
