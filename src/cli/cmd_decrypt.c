@@ -6,10 +6,6 @@
 
 #include <stdio.h>
 
-static const rfhe_opt options[] = {
-    {NULL, 0, RFHE_OPT_END, NULL, NULL, NULL},
-};
-
 enum { MAX_REPLY = 1 << 26 };
 
 static void show(rfhe_cli *cli, rfhe_json *j, const rfhe_program *p, const char *name, const float *logits,
@@ -111,7 +107,6 @@ const rfhe_command rfhe_cmd_decrypt = {
                    "this client is refused. The numbers are for the owner of the key only: approximate "
                    "decryptions given to others leak the key (docs/security.md).",
     .example = "rfhe decrypt net.program inbox/*.reply",
-    .options = options,
     .min_args = 2,
     .max_args = 4096,
     .run = run,

@@ -84,8 +84,8 @@ static rfhe_status from_files(job *b, rfhe_error *err)
     }
 
 done:
-    rfhe_free(x);
-    rfhe_image_clear(&image);
+    rfhe_free_secret(x);
+    sides_image_clear(&image);
     return st;
 }
 

@@ -31,7 +31,7 @@ static rfhe_status work(outcome *o, rfhe_cli *cli, const rfhe_args *args, rfhe_e
     rfhe_status st = RFHE_OK;
     sides_images images = {0};
 
-    RFHE_TRY(o->twin_only ? trial_open_twin(&o->t, o->program, err) : trial_open(&o->t, o->program, cli, err));
+    RFHE_TRY(o->twin_only ? trial_open_twin(&o->t, o->program, cli, err) : trial_open(&o->t, o->program, cli, err));
     RFHE_TRY(sides_load(&images, o->t.p, o->spec, rfhe_args_text(args, "split", "test"),
                         rfhe_args_uint(args, "limit", o->twin_only ? 0 : 1), args, &cli->progress, err));
     RFHE_TRY(o->twin_only ? trial_twin(&o->t, &images, cli, err) : trial_run(&o->t, &images, o->debug, cli, err));

@@ -85,5 +85,11 @@ void rfhe_document_help(rfhe_text *out, const rfhe_command *c)
     }
     rfhe_text_add(out, "\noptions of every command:\n");
     options(out, rfhe_common_options);
-    if (c->example != NULL) { rfhe_text_printf(out, "\nexample:\n  %s\n", c->example); }
+    if (c->example == NULL) { return; }
+    rfhe_text_add(out, "\nexample:\n");
+    for (const char *line = c->example; *line != '\0';) {
+        const size_t n = strcspn(line, "\n");
+        rfhe_text_printf(out, "  %.*s\n", (int)n, line);
+        line += n + (line[n] == '\n');
+    }
 }

@@ -117,6 +117,13 @@ rfhe_status sides_accept(const rfhe_cli *cli, const rfhe_args *args, const rfhe_
     return RFHE_OK;
 }
 
+void sides_image_clear(rfhe_image *m)
+{
+    rfhe_free_secret(m->pixels);
+    m->pixels = NULL;
+    rfhe_image_clear(m);
+}
+
 static rfhe_status load(sides_images *out, const rfhe_program *p, const rfhe_dataset *set, const rfhe_transform *t,
                         const rfhe_progress *progress, rfhe_error *err)
 {
@@ -141,7 +148,7 @@ static rfhe_status load(sides_images *out, const rfhe_program *p, const rfhe_dat
     }
 
 done:
-    rfhe_image_clear(&image);
+    sides_image_clear(&image);
     return st;
 }
 
@@ -166,7 +173,7 @@ done:
 
 void sides_images_clear(sides_images *s)
 {
-    rfhe_free(s->x);
+    rfhe_free_secret(s->x);
     rfhe_free(s->label);
     *s = (sides_images){0};
 }

@@ -34,7 +34,10 @@ void sides_warn(const rfhe_cli *cli, const rfhe_ckks *c);
     {"insecure-test", 0, RFHE_OPT_FLAG, NULL, NULL, "accept a program whose parameters protect nothing: for tests only"}
 RFHE_MUST_USE rfhe_status sides_accept(const rfhe_cli *cli, const rfhe_args *args, const rfhe_ckks *c, rfhe_error *err);
 
-/* Images of a data set, transformed: [count][pixels] and labels. */
+/* rfhe_image_clear for an image that is somebody's: its pixels are wiped. */
+void sides_image_clear(rfhe_image *m);
+
+/* Images of a data set, transformed: [count][pixels] and labels. Wiped when cleared. */
 typedef struct sides_images {
     float *x;
     uint32_t *label;

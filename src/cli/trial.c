@@ -31,11 +31,11 @@ static rfhe_status load_program(trial *t, const char *folder, rfhe_error *err)
     return rfhe_program_load(&t->p, side, true, err);
 }
 
-rfhe_status trial_open_twin(trial *t, const char *folder, rfhe_error *err)
+rfhe_status trial_open_twin(trial *t, const char *folder, rfhe_cli *cli, rfhe_error *err)
 {
     const rfhe_status st = load_program(t, folder, err);
 
-    return st == RFHE_OK ? make_twins(t, 0, err) : st;
+    return st == RFHE_OK ? make_twins(t, cli->seed, err) : st;
 }
 
 rfhe_status trial_make_twin(trial *t, rfhe_program *p, rfhe_cli *cli, rfhe_error *err)

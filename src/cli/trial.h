@@ -42,7 +42,7 @@ RFHE_MUST_USE rfhe_status trial_open(trial *t, const char *folder, rfhe_cli *cli
 RFHE_MUST_USE rfhe_status trial_make(trial *t, rfhe_program *p, rfhe_cli *cli, rfhe_error *err);
 /* The twin alone: no keys. The first takes the program over (also on failure). */
 RFHE_MUST_USE rfhe_status trial_make_twin(trial *t, rfhe_program *p, rfhe_cli *cli, rfhe_error *err);
-RFHE_MUST_USE rfhe_status trial_open_twin(trial *t, const char *folder, rfhe_error *err);
+RFHE_MUST_USE rfhe_status trial_open_twin(trial *t, const char *folder, rfhe_cli *cli, rfhe_error *err);
 
 /* count images [count][pixels]. debug: decrypts every tensor on the way. Results stay until trial_clear. */
 RFHE_MUST_USE rfhe_status trial_run(trial *t, const sides_images *images, bool debug, rfhe_cli *cli, rfhe_error *err);

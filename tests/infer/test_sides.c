@@ -291,6 +291,24 @@ static void requests_are_remembered(void **state)
     assert_int_equal(s.st_mode & 0777, 0600);
 }
 
+/* The simulated noise of `run --twin-only` is that of --seed: the largest inputs of activations tell it. */
+static void the_twin_heeds_the_seed(void **state)
+{
+    static const char *const seed[] = {"1", "2", "1"};
+    rfhe_program *p = program_of_blocks(8);
+
+    (void)state;
+    MUST(rfhe_program_save(name("%s/seeded", test_folder()), p, err));
+    shell("mkdir -p photos/grey");
+    write_grey(name("%s/photos/grey/1.png", test_folder()), 150);
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(command(name("run seeded --twin-only --data folder:photos --json --seed %s", seed[i])), 0);
+        shell(name("grep largest out >seed.%zu", i));
+    }
+    shell("test -s seed.0 && ! cmp -s seed.0 seed.1 && cmp seed.0 seed.2");
+    rfhe_program_free(p);
+}
+
 /* A program planned anew has another id: keys that are there would serve it no more. */
 static void planning_does_not_orphan_keys(void **state)
 {
@@ -705,6 +723,7 @@ int main(void)
         cmocka_unit_test(without_keys_the_way_to_them_is_told),
         cmocka_unit_test(an_insecure_program_must_be_asked_for),
         cmocka_unit_test(requests_are_remembered),
+        cmocka_unit_test(the_twin_heeds_the_seed),
         cmocka_unit_test(planning_does_not_orphan_keys),
         cmocka_unit_test(a_name_serves_once),
         cmocka_unit_test(replies_say_what_they_can),
