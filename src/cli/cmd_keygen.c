@@ -72,10 +72,10 @@ const rfhe_command rfhe_cmd_keygen = {
     .summary = "make the keys of a data owner for an encrypted program",
     .description =
         "Draws a secret key and makes every evaluation key that the program uses. PROGRAM is the folder that `rfhe plan` "
-        "wrote; of it, only client/program.json is read.\n\n"
+        "wrote; of it, only client/program.json is read, so client/ alone will do.\n\n"
         "client/secret.key (readable by its owner only) decrypts everything: it must not leave the client. "
-        "server/evaluation.keys goes to whoever computes, once for all images. keys.id beside each says which keys "
-        "belong together.",
+        "server/evaluation.keys and the keys.id beside it go to whoever computes, once for all images. keys.id, here and "
+        "there, says which keys belong together.",
     .example = "rfhe plan net-even8.onnx -o net.program\nrfhe keygen net.program",
     .options = options,
     .min_args = 1,

@@ -291,7 +291,7 @@ rfhe_status rfhe_client_decrypt(float *logits, rfhe_reply_report *report, rfhe_c
         largest = fmax(largest, fabs(x));
         logits[i] = (float)(x * p->reply_gain);
         if (!isfinite(logits[i])) {
-            st = rfhe_fail(err, RFHE_E_NUMERIC, "output %u of the network, %g x %g, is beyond what a float holds", i, x, p->reply_gain);
+            st = rfhe_fail(err, RFHE_E_NUMERIC, "output %u of the network, %g x %g, is no finite number", i, x, p->reply_gain);
             goto done;
         }
     }

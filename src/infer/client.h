@@ -25,8 +25,8 @@ typedef struct rfhe_keygen_report {
 } rfhe_keygen_report;
 
 /* Makes keys for the program in `folder` (as rfhe plan left it, or its client/ alone) and writes them: the secret key (mode
- * 0600) and a binding to client/, the evaluation keys and a binding to server/, which is made if need be. Keys that are there already are replaced only with `replace`
- * (RFHE_E_ARG). `report` may be NULL. */
+ * 0600) and a binding to client/, the evaluation keys and a binding to server/, which is made if need be. Keys that are
+ * there already are replaced only with `replace` (RFHE_E_ARG). `report` may be NULL. */
 RFHE_MUST_USE rfhe_status rfhe_client_keygen(const rfhe_program *p, const char *folder, bool replace,
                                              rfhe_keygen_report *report, const rfhe_progress *progress, rfhe_error *err);
 

@@ -386,8 +386,8 @@ rfhe_status rfhe_server_open(rfhe_server **out, const rfhe_program *p, const cha
         return rfhe_fail(err, RFHE_E_ARG, "the path '%.100s...' is too long", folder);
     }
     if (!rfhe_file_exists(keys_path)) {
-        return rfhe_fail(err, RFHE_E_IO, "there are no keys in '%.100s/server' yet: `rfhe keygen %.100s` makes them, where the client is",
-                         folder, folder);
+        return rfhe_fail(err, RFHE_E_IO, "there are no keys in '%.100s/server' yet: `rfhe keygen %.100s` makes them, at the "
+                         "client's", folder, folder);
     }
     RFHE_TRY(rfhe_program_parameters(&c, p, err));
     RFHE_TRY(rfhe_binding_load(&binding, path, p, c, keys_path, err));
