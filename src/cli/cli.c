@@ -53,7 +53,7 @@ int rfhe_cli_fail(rfhe_cli *cli, rfhe_status st, const rfhe_error *err)
 }
 
 /* A sentence on standard error, without a line break. */
-static void say(const char *fmt, va_list args)
+RFHE_PRINTF(1, 0) static void say(const char *fmt, va_list args)
 {
     rfhe_text line = {0};
 
