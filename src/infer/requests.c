@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/text.h"
 
 enum { HEX = 2 * RFHE_TAG_BYTES, MAX_RECORD = 1 << 28 };
 
@@ -17,10 +18,8 @@ rfhe_status rfhe_request_note(const char *file, const uint8_t tag[RFHE_TAG_BYTES
 
     (void)sodium_bin2hex(line, HEX + 1, tag, RFHE_TAG_BYTES);
     line[HEX] = ' ';
-    for (size_t i = 0; i < kept; i++) {
-        const char c = name[all - kept + i];
-        line[HEX + 1 + i] = (unsigned char)c < ' ' || c == 127 ? '?' : c;
-    }
+    memcpy(line + HEX + 1, name + all - kept, kept);
+    rfhe_text_tame(line + HEX + 1, kept);
     line[HEX + 1 + kept] = '\n';
     return rfhe_file_append(file, line, HEX + 2 + kept, 0600, err);
 }

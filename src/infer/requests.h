@@ -11,7 +11,7 @@
 
 enum { RFHE_REQUEST_NAME = 256 };
 
-/* Adds a line to `file` (mode 0600). Of a longer name the end is kept; control characters become '?'. */
+/* Adds a line to `file` (mode 0600). Of a longer name the end is kept; control characters become spaces. */
 RFHE_MUST_USE rfhe_status rfhe_request_note(const char *file, const uint8_t tag[RFHE_TAG_BYTES], const char *name,
                                             rfhe_error *err);
 /* The name under which the tag was noted; RFHE_E_FORMAT when it was not. */

@@ -283,7 +283,7 @@ static void requests_are_remembered(void **state)
     MUST(rfhe_request_find(got, file, tag[0], err));
     assert_string_equal(got, "out/a b.request");
     MUST(rfhe_request_find(got, file, tag[1], err));
-    assert_string_equal(got, "two?lines");
+    assert_string_equal(got, "two lines");
     MUST(rfhe_request_find(got, file, tag[2], err));
     assert_string_equal(got, long_name + sizeof long_name - RFHE_REQUEST_NAME);
     assert_int_equal(rfhe_request_find(got, file, tag[3], NULL), RFHE_E_FORMAT);
