@@ -16,8 +16,8 @@
  * Outputs come first. A call that fails leaves its outputs as they were. Ciphertext outputs may be any of the inputs.
  * An output whose storage is too small is enlarged; one made large enough at first is never reallocated.
  *
- * What is protected, and what is not: docs/wire-format.md and the notes in security.c. A decrypted result must not be
- * given to anyone but the owner of the secret key: approximate decryptions leak the key [LM21]. */
+ * What is protected, and what is not: docs/security.md; the table of secure parameters: src/ckks/security.c. A decrypted
+ * result must not be given to anyone but the owner of the secret key: approximate decryptions leak the key [LM21]. */
 #ifndef RFHE_CKKS_H
 #define RFHE_CKKS_H
 
