@@ -170,8 +170,8 @@ RFHE_API double rfhe_ct_error(const rfhe_ct *ct);
 /* -log2 of that. */
 RFHE_API double rfhe_ct_precision_bits(const rfhe_ct *ct);
 /* The bound on |slot| that the estimate assumes; grows with operations, and may be replaced by better knowledge. A fresh
- * ciphertext has that of its plaintext, which was measured, and rfhe_ct_write puts it in the clear: replace it by what holds for all
- * messages before a ciphertext of a secret one is sent. */
+ * ciphertext has its plaintext's, which is measured on the message, and rfhe_ct_write writes it in the clear: before a
+ * ciphertext is sent, replace it by one that holds for all messages. */
 RFHE_API double rfhe_ct_bound(const rfhe_ct *ct);
 RFHE_API void rfhe_ct_set_bound(rfhe_ct *ct, double bound);
 /* Bytes of residues held now. */

@@ -41,8 +41,8 @@ typedef struct rfhe_modulus {
 /* RFHE_E_ARG unless q is an odd prime below 2^50. */
 RFHE_MUST_USE rfhe_status rfhe_modulus_init(rfhe_modulus *m, uint64_t q, rfhe_error *err);
 
-/* x - q, or x where that would be negative; x < 2^63. By the sign of the difference: compilers branch on what is written
- * as a choice, and keys and messages are residues. */
+/* x - q, or x where that would be negative; x < 2^63. By the sign of the difference: compilers may branch on what is
+ * written as a choice, and keys and messages are residues. */
 static inline uint64_t rfhe_mod_once(uint64_t x, uint64_t q)
 {
     const uint64_t d = x - q;

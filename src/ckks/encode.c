@@ -43,22 +43,6 @@ static uint64_t magnitude(double x)
     return bits & (UINT64_MAX >> 1);
 }
 
-static double from_magnitude(uint64_t bits)
-{
-    double x = 0;
-
-    memcpy(&x, &bits, sizeof x);
-    return x;
-}
-
-/* The larger of two integers below 2^63, without a branch. */
-static uint64_t larger(uint64_t a, uint64_t b)
-{
-    const uint64_t is_less = UINT64_C(0) - ((a - b) >> 63);
-
-    return a ^ ((a ^ b) & is_less);
-}
-
 double rfhe_slots_to_coeffs(const rfhe_ckks *c, double *coef, double *work, const double *re, const double *im,
                             size_t n, double scale)
 {
@@ -66,12 +50,12 @@ double rfhe_slots_to_coeffs(const rfhe_ckks *c, double *coef, double *work, cons
     const size_t gap = c->n / (2 * n);
     const unsigned shift = c->fft.log2_n_max - (unsigned)__builtin_ctzll(n);
     const double factor = scale / (double)n; /* a power of two away from `scale`: exact */
-    uint64_t square = 0;                     /* the largest |slot|^2 */
+    double square = 0;                       /* the largest |slot|^2 */
 
     for (size_t j = 0; j < n; j++) {
-        const double y = im != NULL ? im[j] : 0.0;
+        const double y = im != NULL ? im[j] : 0.0, size = re[j] * re[j] + y * y;
         wr[j] = re[j], wi[j] = y;
-        square = larger(square, magnitude(re[j] * re[j] + y * y));
+        square = size > square ? size : square; /* an instruction, no branch */
     }
     c->fft.inverse(wr, wi, n, c->fft.w_re, c->fft.w_im);
     if (gap != 1) { memset(coef, 0, c->n * sizeof *coef); }
@@ -80,23 +64,26 @@ double rfhe_slots_to_coeffs(const rfhe_ckks *c, double *coef, double *work, cons
         coef[k * gap] = wr[from] * factor;
         coef[(k + n) * gap] = wi[from] * factor;
     }
-    return sqrt(from_magnitude(square));
+    return sqrt(square);
 }
 
 rfhe_status rfhe_check_coeffs(const rfhe_ckks *c, const double *coef, size_t n, uint32_t level, rfhe_error *err)
 {
     const double room = fmin(rfhe_log2_primes(c, 0, level + 1) - 1, 103);
-    uint64_t largest = 0;
+    const uint64_t least = magnitude(exp2(room)); /* that does not fit */
+    uint64_t refused = 0;
+    double largest = 0;
 
-    for (size_t i = 0; i < n; i++) { largest = larger(largest, magnitude(coef[i])); }
-    bool fits = largest < magnitude(exp2(room));
-    RFHE_PUBLIC(&fits, sizeof fits); /* a refusal can be seen, and says why */
-    if (fits) { return RFHE_OK; }
-    RFHE_PUBLIC(&largest, sizeof largest);
-    const double size = from_magnitude(largest);
-    if (!isfinite(size)) { return rfhe_fail(err, RFHE_E_ARG, "a number to be encoded is not finite"); }
-    return rfhe_fail(err, RFHE_E_ARG, "a scaled coefficient of %.1f bits does not fit the %.1f bits of level %u", log2(size),
-                     room, level);
+    for (size_t i = 0; i < n; i++) { refused |= least - 1 - magnitude(coef[i]); } /* the top bit */
+    refused >>= 63;
+    RFHE_PUBLIC(&refused, sizeof refused); /* a refusal can be seen, and says why */
+    if (refused == 0) { return RFHE_OK; }
+    for (size_t i = 0; i < n; i++) {
+        if (!isfinite(coef[i])) { return rfhe_fail(err, RFHE_E_ARG, "a number to be encoded is not finite"); }
+        largest = fmax(largest, fabs(coef[i]));
+    }
+    return rfhe_fail(err, RFHE_E_ARG, "a scaled coefficient of %.1f bits does not fit the %.1f bits of level %u",
+                     log2(largest), room, level);
 }
 
 void rfhe_coeffs_to_limbs(const rfhe_ckks *c, uint64_t *data, const double *coef, uint32_t level, uint32_t special)

@@ -477,7 +477,9 @@ static rfhe_status to_slots(bool both, const rfhe_ct *a, const rfhe_refresh *r, 
     rfhe_status st = RFHE_OK;
     const double quarter = -0.25 / (r->reduction.k + 0.25);
 
-    for (uint32_t i = 0; i < 3; i++) { RFHE_TRY(rfhe_evaluator_spare(ev, i, level, err)); }
+    for (uint32_t i = 0; i < 3; i++) {
+        if (i != 1 || both) { RFHE_TRY(rfhe_evaluator_spare(ev, i, level, err)); }
+    }
     rfhe_ct *const real = ev->spare[0], *const imag = both ? ev->spare[1] : NULL, *const conjugate = ev->spare[2];
     RFHE_TRY(rfhe_ct_linear(real, a, r->to_slots[0], ev, err));
     for (uint32_t f = 1; f < r->opt.to_slots_factors; f++) {
