@@ -1,8 +1,11 @@
 /* Status names, the error record and progress: what every module needs to speak to its caller. */
 #include "rfhe/status.h"
 
+#include "base/text.h"
+
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 rfhe_status rfhe_fail(rfhe_error *err, rfhe_status code, const char *fmt, ...)
 {
@@ -13,11 +16,7 @@ rfhe_status rfhe_fail(rfhe_error *err, rfhe_status code, const char *fmt, ...)
         va_start(args, fmt);
         (void)vsnprintf(err->text, sizeof err->text, fmt, args);
         va_end(args);
-        for (char *c = err->text; *c != '\0'; c++) {
-            if ((unsigned char)*c < 0x20 || *c == 0x7f) {
-                *c = ' ';
-            } /* hostile names must not forge lines */
-        }
+        rfhe_text_tame(err->text, strlen(err->text)); /* hostile names must not forge lines */
     }
     return code;
 }

@@ -51,18 +51,61 @@ void rfhe_text_add(rfhe_text *t, const char *s)
     rfhe_text_add_bytes(t, s, strlen(s));
 }
 
-void rfhe_text_printf(rfhe_text *t, const char *fmt, ...)
+/* Bytes of the control character at the start of the `n` bytes at `s`; 0 when there is none. */
+static size_t control_length(const char *s, size_t n)
 {
-    va_list args, again;
+    const unsigned char *u = (const unsigned char *)s;
 
-    va_start(args, fmt);
+    if (n == 0) { return 0; }
+    if (u[0] < 0x20 || u[0] == 0x7f) { return 1; }
+    return n > 1 && u[0] == 0xc2 && u[1] >= 0x80 && u[1] < 0xa0 ? 2 : 0;
+}
+
+static size_t count_controls(const char *s, size_t n)
+{
+    size_t found = 0;
+
+    for (size_t i = 0; i < n; i++) { found += control_length(s + i, n - i) > 0; }
+    return found;
+}
+
+void rfhe_text_tame(char *s, size_t n)
+{
+    for (size_t i = 0; i < n; i++) { memset(s + i, ' ', control_length(s + i, n - i)); }
+}
+
+/* What was made of `fmt` keeps only the control characters that `fmt` begins and ends with, if arguments brought others. */
+static void tame_arguments(char *s, size_t n, const char *fmt)
+{
+    const size_t length = strlen(fmt);
+    size_t first = 0, last = 0;
+
+    if (count_controls(s, n) == count_controls(fmt, length)) { return; }
+    while (control_length(fmt + first, length - first) == 1) { first++; }
+    while (last < length - first && control_length(fmt + length - last - 1, 1) == 1) { last++; }
+    rfhe_text_tame(s + first, n - first - last);
+}
+
+void rfhe_text_vprintf(rfhe_text *t, const char *fmt, va_list args)
+{
+    va_list again;
+
     va_copy(again, args);
     const int n = vsnprintf(NULL, 0, fmt, args);
     if (n >= 0 && reserve(t, (size_t)n)) {
         (void)vsnprintf(t->data + t->size, (size_t)n + 1, fmt, again);
+        tame_arguments(t->data + t->size, (size_t)n, fmt);
         t->size += (size_t)n;
     }
     va_end(again);
+}
+
+void rfhe_text_printf(rfhe_text *t, const char *fmt, ...)
+{
+    va_list args;
+
+    va_start(args, fmt);
+    rfhe_text_vprintf(t, fmt, args);
     va_end(args);
 }
 
@@ -103,8 +146,9 @@ static void quote(rfhe_text *t, const char *s)
             rfhe_text_printf(t, "\\%c", u);
         } else if (u == '\n') {
             rfhe_text_add(t, "\\n");
-        } else if (u < 0x20) {
-            rfhe_text_printf(t, "\\u%04x", u);
+        } else if (control_length(c, n) > 0) {
+            rfhe_text_printf(t, "\\u%04x", n == 1 ? u : (unsigned char)c[1]);
+            c += n - 1;
         } else if (n == 0) {
             /* The replacement character: file names may hold anything. */
             rfhe_text_add(t, "\\ufffd");

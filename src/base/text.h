@@ -3,6 +3,7 @@
 #ifndef RFHE_BASE_TEXT_H
 #define RFHE_BASE_TEXT_H
 
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -18,7 +19,12 @@ typedef struct rfhe_text { /* zero state: empty */
 void rfhe_text_clear(rfhe_text *t);
 void rfhe_text_add(rfhe_text *t, const char *s);
 void rfhe_text_add_bytes(rfhe_text *t, const void *s, size_t n);
+/* Line breaks and other control characters come from `fmt`: those of an argument become spaces, and those inside of `fmt`
+ * with them, so that a name cannot forge a line or speak to a terminal. Trusted text of several lines: rfhe_text_add. */
 void rfhe_text_printf(rfhe_text *t, const char *fmt, ...) RFHE_PRINTF(2, 3);
+void rfhe_text_vprintf(rfhe_text *t, const char *fmt, va_list args) RFHE_PRINTF(2, 0);
+/* Makes spaces of the control characters (C0, DEL, and C1 in UTF-8) among `n` bytes. */
+void rfhe_text_tame(char *s, size_t n);
 /* RFHE_E_NOMEM if any addition failed. */
 rfhe_status rfhe_text_status(const rfhe_text *t);
 

@@ -54,7 +54,7 @@ static void describe(rfhe_text *out, json_t *row)
         if (strcmp(key, "median_ms") == 0) { break; }
         if (out->size > 0) { rfhe_text_add(out, " "); }
         if (json_is_string(value)) {
-            rfhe_text_add(out, json_string_value(value));
+            rfhe_text_printf(out, "%s", json_string_value(value));
         } else {
             rfhe_text_printf(out, "%s=%.12g", key, json_number_value(value));
         }

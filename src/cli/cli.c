@@ -52,13 +52,23 @@ int rfhe_cli_fail(rfhe_cli *cli, rfhe_status st, const rfhe_error *err)
     return exit_code(st);
 }
 
+/* A sentence on standard error, without a line break. */
+RFHE_PRINTF(1, 0) static void say(const char *fmt, va_list args)
+{
+    rfhe_text line = {0};
+
+    rfhe_text_vprintf(&line, fmt, args);
+    if (line.data != NULL) { (void)fputs(line.data, stderr); }
+    rfhe_text_clear(&line);
+}
+
 int rfhe_cli_usage(rfhe_cli *cli, const char *fmt, ...)
 {
     va_list args;
 
     (void)fprintf(stderr, "rfhe %s: ", cli->command->name);
     va_start(args, fmt);
-    (void)vfprintf(stderr, fmt, args);
+    say(fmt, args);
     va_end(args);
     (void)fprintf(stderr, " (see rfhe %s --help)\n", cli->command->name);
     return RFHE_EXIT_USAGE;
@@ -71,7 +81,7 @@ void rfhe_cli_note(rfhe_cli *cli, const char *fmt, ...)
     if (cli->quiet) { return; }
     rfhe_terminal_clear();
     va_start(args, fmt);
-    (void)vfprintf(stderr, fmt, args);
+    say(fmt, args);
     va_end(args);
     (void)fputc('\n', stderr);
 }

@@ -20,6 +20,7 @@ static const rfhe_opt options[] = {
     {"csv", 0, RFHE_OPT_TEXT, "FILE", NULL, "write the rows as CSV too"},
     {"svg", 0, RFHE_OPT_TEXT, "FILE", NULL, "plot accuracy over depth, a line per recipe"},
     RFHE_OPTIONS_REPLACE,
+    RFHE_OPTIONS_RECIPES,
     RFHE_OPTIONS_PREPROCESSING,
     {NULL, 0, RFHE_OPT_END, NULL, NULL, NULL},
 };
@@ -123,41 +124,6 @@ static rfhe_status open_store(ablation *a, rfhe_error *err)
     return sqlite3_exec(a->db, schema, NULL, NULL, NULL) == SQLITE_OK ? RFHE_OK : db_fail(a, err);
 }
 
-/* Everything that changes a cell's result besides recipe, form, scale and seed. */
-static rfhe_status write_settings(ablation *a)
-{
-    static const char *const names[] = {"pool",       "coefficients", "range", "tuner",        "optimizer", "augment",
-                                        "replacement", "training",    "dtype", "test-data",    "test-split", "mean", "std"};
-    static const char *const numbers[] = {"margin",  "sigmas", "tail",    "lr",      "coefficient-rate", "weight-decay",
-                                          "penalty", "ramp",   "distill", "temperature", "clip",         "ema",
-                                          "val-fraction", "penalty-from", "penalty-growth", "release", "open", "headroom", "group-rate"};
-    static const char *const counts[] = {"calibrate", "epochs", "batch", "recalibrate", "group-epochs",
-                                         "group-images", "passes", "limit",  "resize", "crop"};
-    static const char *const flags[] = {"faults"};
-    rfhe_text *t = &a->settings;
-
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        if (rfhe_args_has(a->args, names[i])) {
-            rfhe_text_printf(t, "%s=%s ", names[i], rfhe_args_text(a->args, names[i], ""));
-        }
-    }
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
-        if (rfhe_args_has(a->args, numbers[i])) {
-            rfhe_text_printf(t, "%s=%.12g ", numbers[i], rfhe_args_float(a->args, numbers[i], 0));
-        }
-    }
-    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
-        if (rfhe_args_has(a->args, counts[i])) {
-            rfhe_text_printf(t, "%s=%" PRIu64 " ", counts[i], rfhe_args_uint(a->args, counts[i], 0));
-        }
-    }
-    for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
-        if (rfhe_args_has(a->args, flags[i])) { rfhe_text_printf(t, "%s ", flags[i]); }
-    }
-    rfhe_text_add(t, "");
-    return rfhe_text_status(t);
-}
-
 static void bind_key(const ablation *a, sqlite3_stmt *s, const cell *c)
 {
     (void)sqlite3_bind_text(s, 1, a->job.model, -1, SQLITE_STATIC);
@@ -259,7 +225,7 @@ static rfhe_status work(ablation *a, rfhe_error *err)
     bool trains = false, all_there = true;
 
     RFHE_TRY(read_lists(a, &trains, err));
-    RFHE_TRY(write_settings(a));
+    RFHE_TRY(rfhe_replace_settings(&a->settings, &a->job));
     RFHE_TRY(open_store(a, err));
     for (size_t i = 0; i < a->n_cells; i++) {
         RFHE_TRY(look_up(a, &a->cells[i], err));

@@ -236,9 +236,10 @@ static int run(rfhe_cli *cli, const rfhe_args *args)
     const char *page = rfhe_args_text(args, "output", "rfhe-demo.html");
     const char *model = rfhe_args_text(args, "model", NULL), *replaced = rfhe_args_text(args, "replaced", NULL);
     rfhe_error err = {0};
-    demo *d = rfhe_calloc(1, sizeof *d);
     int code = RFHE_EXIT_DONE;
 
+    if (rfhe_args_uint(args, "images", 8) == 0) { return rfhe_cli_usage(cli, "--images must be at least 1"); }
+    demo *d = rfhe_calloc(1, sizeof *d);
     if (d == NULL) { return rfhe_cli_fail(cli, RFHE_E_NOMEM, NULL); }
     d->cli = cli;
     d->args = NULL;
@@ -248,7 +249,6 @@ static int run(rfhe_cli *cli, const rfhe_args *args)
     d->wanted = rfhe_args_uint(args, "images", 8);
     d->calibration = rfhe_args_uint(args, "calibrate", quick ? 100 : 1000);
     d->limit = rfhe_args_uint(args, "limit", quick ? 200 : 0);
-    d->wanted = d->wanted == 0 ? 1 : d->wanted;
     if (model != NULL) {
         (void)snprintf(d->model, sizeof d->model, "%s", model);
     } else {

@@ -374,6 +374,20 @@ static rfhe_status design(facts *f, rfhe_paf_design *d, const rfhe_args *args, r
     return rfhe_paf_design_sign(&f->p, d, degrees, n, rfhe_args_float(args, "epsilon", 0), 1, err);
 }
 
+/* An option that is given and would change nothing; NULL when there is none. */
+static const char *idle_option(const rfhe_args *args, bool is_list, bool is_show)
+{
+    static const char *const of_one[] = {"svg", "schedule"}, *const of_design[] = {"degrees", "epsilon", "even"};
+
+    for (size_t i = 0; is_list && i < sizeof of_one / sizeof *of_one; i++) {
+        if (rfhe_args_has(args, of_one[i])) { return of_one[i]; }
+    }
+    for (size_t i = 0; (is_list || is_show) && i < sizeof of_design / sizeof *of_design; i++) {
+        if (rfhe_args_has(args, of_design[i])) { return of_design[i]; }
+    }
+    return rfhe_args_has(args, "even") && rfhe_args_has(args, "epsilon") ? "epsilon" : NULL;
+}
+
 static int run(rfhe_cli *cli, const rfhe_args *args)
 {
     const char *verb = rfhe_args_at(args, 0), *svg = rfhe_args_text(args, "svg", NULL);
@@ -392,6 +406,10 @@ static int run(rfhe_cli *cli, const rfhe_args *args)
     if (rfhe_args_count(args) != (is_show ? 2U : 1U)) {
         return rfhe_cli_usage(
             cli, is_show ? "show wants the name of one form" : "%s takes no further words", verb);
+    }
+    const char *idle = idle_option(args, is_list, is_show);
+    if (idle != NULL) {
+        return rfhe_cli_usage(cli, "%s%s takes no --%s", verb, is_list || is_show ? "" : " --even", idle);
     }
     if (!(b >= 0.5 && b <= 1000)) {
         return rfhe_cli_usage(cli, "--sigma wants a number from 0.5 to 1000");

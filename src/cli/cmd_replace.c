@@ -25,6 +25,7 @@ static const rfhe_opt options[] = {
     {"checkpoint", 0, RFHE_OPT_TEXT, "FILE", NULL, "state to continue from (default: OUTPUT.checkpoint)"},
     {"restart", 0, RFHE_OPT_FLAG, NULL, NULL, "begin anew even if there is a checkpoint"},
     RFHE_OPTIONS_REPLACE,
+    RFHE_OPTIONS_RECIPES,
     RFHE_OPTIONS_PREPROCESSING,
     {NULL, 0, RFHE_OPT_END, NULL, NULL, NULL},
 };
@@ -180,6 +181,39 @@ static rfhe_status read_options(job *j, rfhe_error *err)
     read_training(j);
     read_published(j);
     return read_forms(j, err);
+}
+
+/* The order is part of the text, and studies are kept under it. A search has the pool as a key of its own, and chooses without
+ * test images. */
+rfhe_status rfhe_replace_settings(rfhe_text *out, const job *j)
+{
+    static const char *const names[] = {"pool",     "coefficients", "range", "tuner",     "optimizer",  "augment", "replacement",
+                                        "training", "dtype",        "test-data", "test-split", "mean",    "std"};
+    static const char *const numbers[] = {"margin",         "sigmas",   "tail",    "lr",           "coefficient-rate",
+                                          "weight-decay",   "penalty",  "ramp",    "penalty-growth", "headroom",
+                                          "distill",        "temperature", "clip", "ema",          "val-fraction",
+                                          "penalty-from",   "release",  "open",    "group-rate"};
+    static const char *const counts[] = {"calibrate", "epochs", "batch",  "recalibrate", "group-epochs", "group-images",
+                                         "passes",    "limit",  "select", "sense",       "resize",       "crop"};
+    const char *dashes = j->searching ? "--" : "", *is = j->searching ? " " : "=";
+    const rfhe_args *a = j->args;
+
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (!rfhe_args_has(a, names[i])) { continue; }
+        if (j->searching && (strcmp(names[i], "pool") == 0 || strncmp(names[i], "test-", 5) == 0)) { continue; }
+        rfhe_text_printf(out, "%s%s%s%s ", dashes, names[i], is, rfhe_args_text(a, names[i], ""));
+    }
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        if (!rfhe_args_has(a, numbers[i])) { continue; }
+        rfhe_text_printf(out, "%s%s%s%.12g ", dashes, numbers[i], is, rfhe_args_float(a, numbers[i], 0));
+    }
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+        if (!rfhe_args_has(a, counts[i])) { continue; }
+        rfhe_text_printf(out, "%s%s%s%" PRIu64 " ", dashes, counts[i], is, rfhe_args_uint(a, counts[i], 0));
+    }
+    if (rfhe_args_has(a, "faults")) { rfhe_text_add(out, "faults "); }
+    rfhe_text_add(out, "");
+    return rfhe_text_status(out);
 }
 
 /* --- Images --- */

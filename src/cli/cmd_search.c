@@ -119,36 +119,6 @@ static rfhe_status read_forms(finder *f, rfhe_error *err)
     return RFHE_OK;
 }
 
-/* Everything that changes a trial's result besides assignment, recipe, rung, passes, pool and seed. */
-static rfhe_status write_settings(finder *f)
-{
-    static const char *const names[] = {"coefficients", "range", "tuner", "optimizer", "augment", "dtype", "mean", "std"};
-    static const char *const numbers[] = {"margin", "sigmas", "tail", "lr", "coefficient-rate", "weight-decay",
-                                          "penalty", "penalty-growth", "headroom", "distill", "temperature", "clip", "ema", "val-fraction",
-                                          "penalty-from"};
-    static const char *const counts[] = {"calibrate", "epochs", "batch", "recalibrate", "limit", "select", "sense", "resize", "crop"};
-    rfhe_text *t = &f->settings;
-
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        if (rfhe_args_has(f->args, names[i])) {
-            rfhe_text_printf(t, "--%s %s ", names[i], rfhe_args_text(f->args, names[i], ""));
-        }
-    }
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
-        if (rfhe_args_has(f->args, numbers[i])) {
-            rfhe_text_printf(t, "--%s %.12g ", numbers[i], rfhe_args_float(f->args, numbers[i], 0));
-        }
-    }
-    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
-        if (rfhe_args_has(f->args, counts[i])) {
-            rfhe_text_printf(t, "--%s %" PRIu64 " ", counts[i], rfhe_args_uint(f->args, counts[i], 0));
-        }
-    }
-    if (rfhe_args_has(f->args, "no-clamp")) { rfhe_text_add(t, "--no-clamp "); }
-    rfhe_text_add(t, "");
-    return rfhe_text_status(t);
-}
-
 static rfhe_status hash_model(finder *f, rfhe_error *err)
 {
     rfhe_file_map map = {0};
@@ -356,7 +326,7 @@ static rfhe_status work(finder *f, rfhe_error *err)
 
     RFHE_TRY(read_targets(f, err));
     RFHE_TRY(read_forms(f, err));
-    RFHE_TRY(write_settings(f));
+    RFHE_TRY(rfhe_replace_settings(&f->settings, &f->job));
     RFHE_TRY(hash_model(f, err));
     f->job.recipe = "oneshot";
     f->job.form = f->forms[0];
@@ -605,6 +575,9 @@ static int run(rfhe_cli *cli, const rfhe_args *args)
 
     if (f.job.spec == NULL) { return rfhe_cli_usage(cli, "--data is missing"); }
     if (f.folder == NULL) { return rfhe_cli_usage(cli, "--output is missing"); }
+    if (!rfhe_args_has(args, "test") && (rfhe_args_has(args, "test-data") || rfhe_args_has(args, "test-split"))) {
+        return rfhe_cli_usage(cli, "--test-data and --test-split want --test");
+    }
     const rfhe_status st = work(&f, &err);
     if (st != RFHE_OK) {
         code = rfhe_cli_fail(cli, st, &err);

@@ -85,5 +85,9 @@ void rfhe_document_help(rfhe_text *out, const rfhe_command *c)
     }
     rfhe_text_add(out, "\noptions of every command:\n");
     options(out, rfhe_common_options);
-    if (c->example != NULL) { rfhe_text_printf(out, "\nexample:\n  %s\n", c->example); }
+    if (c->example != NULL) {
+        rfhe_text_add(out, "\nexample:\n  ");
+        rfhe_text_add(out, c->example);
+        rfhe_text_add(out, "\n");
+    }
 }

@@ -1,5 +1,5 @@
-/* What `rfhe replace` and `rfhe ablate` share: a network, its profile and its images, on which one or many replacements
- * are tried. */
+/* What `rfhe replace`, `rfhe ablate` and `rfhe search` share: a network, its profile and its images, on which one or many
+ * replacements are tried. */
 #ifndef RFHE_CLI_REPLACE_H
 #define RFHE_CLI_REPLACE_H
 
@@ -7,7 +7,7 @@
 
 #include "method/progressive.h"
 
-/* Rows for the tables of both verbs. */
+/* Rows for the tables of the three verbs. */
 #define RFHE_OPTIONS_REPLACE \
     {"pool", 0, RFHE_OPT_CHOICE, "KIND", "average|conv|max|keep", \
      "what becomes of MaxPool: an average, a convolution that begins as one, a tree of comparisons (default: average)"}, \
@@ -27,7 +27,6 @@
     {"penalty", 0, RFHE_OPT_FLOAT, "W", NULL, "weight of the range penalty at its strongest (default: 1)"}, \
     {"penalty-growth", 0, RFHE_OPT_FLOAT, "F", NULL, "by which it grows over half the run (default: 10)"}, \
     {"penalty-from", 0, RFHE_OPT_FLOAT, "F", NULL, "share of the range where it begins (default: 0.8)"}, \
-    {"ramp", 0, RFHE_OPT_FLOAT, "EPOCHS", NULL, "from ReLU to the polynomial over so many (default: a tenth)"}, \
     {"release", 0, RFHE_OPT_FLOAT, "F", NULL, \
      "share of the run in which values are clamped to their range, 1 = always (default: 1)"}, \
     {"open", 0, RFHE_OPT_FLOAT, "F", NULL, "then the clamp opens to this multiple of the range (default: 1.5)"}, \
@@ -38,6 +37,12 @@
     {"clip", 0, RFHE_OPT_FLOAT, "NORM", NULL, "limit of the gradient's norm (default: 1)"}, \
     {"ema", 0, RFHE_OPT_FLOAT, "DECAY", NULL, "store an average of the weights (default: none)"}, \
     {"recalibrate", 0, RFHE_OPT_UINT, "N", NULL, "estimate BN statistics of an average from N batches (default: 50)"}, \
+    {"test-data", 0, RFHE_OPT_TEXT, "SPEC", NULL, "images to measure on at the end (default: those of --data)"}, \
+    RFHE_OPTIONS_TRAINING_IMAGES
+
+/* More for those of replace and ablate: a search trains by one recipe, and the ramp follows from the length of each run. */
+#define RFHE_OPTIONS_RECIPES \
+    {"ramp", 0, RFHE_OPT_FLOAT, "EPOCHS", NULL, "from ReLU to the polynomial over so many (default: a tenth)"}, \
     {"group-epochs", 0, RFHE_OPT_UINT, "N", NULL, "published recipes: epochs of a group (default: 20)"}, \
     {"group-images", 0, RFHE_OPT_UINT, "N", NULL, "published recipes: images of an epoch (default: all)"}, \
     {"group-rate", 0, RFHE_OPT_FLOAT, "F", NULL, "published recipes: times their rates (default: 1)"}, \
@@ -46,9 +51,7 @@
      "published recipes: all activations at once, or one after the other (default: by recipe)"}, \
     {"training", 0, RFHE_OPT_CHOICE, "HOW", "direct|progressive", \
      "published recipes: everything, or one activation and its layers (default: by recipe)"}, \
-    {"faults", 0, RFHE_OPT_FLAG, NULL, NULL, "published recipes: with the faults of the released code"}, \
-    {"test-data", 0, RFHE_OPT_TEXT, "SPEC", NULL, "images to measure on at the end (default: those of --data)"}, \
-    RFHE_OPTIONS_TRAINING_IMAGES
+    {"faults", 0, RFHE_OPT_FLAG, NULL, NULL, "published recipes: with the faults of the released code"}
 
 enum { RFHE_REPLACE_MAX_FORMS = 512 };
 
@@ -91,6 +94,9 @@ RFHE_MUST_USE rfhe_status rfhe_replace_prepare(rfhe_replace_job *j, bool wants_t
 /* One replacement by j->recipe and j->form; results in tuned, after, fixed, report, image_passes ... `quick`: without
  * counting overflows. */
 RFHE_MUST_USE rfhe_status rfhe_replace_once(rfhe_replace_job *j, bool quick, rfhe_error *err);
+/* The options given that change a result, besides model, data, form, recipe, scale and seed: what tells studies and cells of a
+ * store apart. Of j: args, searching. RFHE_E_NOMEM. */
+RFHE_MUST_USE rfhe_status rfhe_replace_settings(rfhe_text *out, const rfhe_replace_job *j);
 /* Forgets the last replacement. */
 void rfhe_replace_forget(rfhe_replace_job *j);
 void rfhe_replace_close(rfhe_replace_job *j);

@@ -81,7 +81,12 @@ static int draw(void *user, const char *what, double done, double total, const c
             print_duration((total - done) / rate);
             (void)fputs(" left", stderr);
         }
-        if (note != NULL && note[0] != '\0') { (void)fprintf(stderr, "  %s", note); }
+        if (note != NULL && note[0] != '\0') {
+            char shown[80];
+            (void)snprintf(shown, sizeof shown, "%s", note);
+            rfhe_text_tame(shown, strlen(shown)); /* it may be a name from a model */
+            (void)fprintf(stderr, "  %s", shown);
+        }
         (void)fflush(stderr);
     }
     return !rfhe_terminal_interrupted();

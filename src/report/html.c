@@ -48,7 +48,9 @@ void rfhe_html_begin(rfhe_text *out, const char *title)
                        "<meta name=\"viewport\" content=\"width=device-width\">\n"
                        "<meta name=\"color-scheme\" content=\"light dark\">\n");
     element(out, "title", title);
-    rfhe_text_printf(out, "<style>\n%s</style>\n</head>\n<body>\n", style_sheet);
+    rfhe_text_add(out, "<style>\n");
+    rfhe_text_add(out, style_sheet);
+    rfhe_text_add(out, "</style>\n</head>\n<body>\n");
     element(out, "h1", title);
 }
 

@@ -46,7 +46,7 @@ static void escaped(rfhe_text *out, const char *s)
             rfhe_text_add(out, "&quot;");
             break;
         default:
-            rfhe_text_add_bytes(out, s, 1);
+            rfhe_text_printf(out, "%c", *s); /* control characters, which XML forbids, become spaces */
         }
     }
 }

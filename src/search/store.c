@@ -124,7 +124,7 @@ static rfhe_status take_lock(rfhe_store *s, rfhe_error *err)
         held = fcntl(s->lock, F_SETLK, &all);
     }
     if (held != 0) {
-        return rfhe_fail(err, RFHE_E_ARG, "another process is searching in '%s'", s->folder);
+        return rfhe_fail(err, RFHE_E_IO, "another process is searching in '%s'", s->folder);
     }
     return RFHE_OK;
 }

@@ -18,7 +18,7 @@ enum { RFHE_STORE_VERSION = 2 };
 typedef struct rfhe_store rfhe_store; /* one thread at a time */
 
 /* `write`: makes the folder if need be, takes the lock, creates or migrates the tables. Else: reads what is there.
- * RFHE_E_IO, RFHE_E_FORMAT (no search, or one of a newer version), RFHE_E_ARG when another process searches here. */
+ * RFHE_E_IO, also when another process searches here; RFHE_E_FORMAT (no search, or one of a newer version). */
 RFHE_MUST_USE rfhe_status rfhe_store_open(rfhe_store **out, const char *folder, bool write,
                                           rfhe_error *err);
 void rfhe_store_close(rfhe_store *s);

@@ -28,6 +28,26 @@ static void text_grows_and_stays_terminated(void **state)
     rfhe_text_clear(&t);
 }
 
+/* What a name holds cannot forge a line or speak to a terminal: control characters come from formats only. */
+static void names_bring_no_control_characters(void **state)
+{
+    rfhe_text t = {0};
+
+    (void)state;
+    rfhe_text_printf(&t, "%-6s|%d\n", "a\nb\x1b", 7);
+    assert_string_equal(t.data, "a b   |7\n");
+    rfhe_text_clear(&t);
+    rfhe_text_printf(&t, "\n\t%s: %s\n\n", "\x7fx\r",
+                     "\xc2\x9b"
+                     "31m");
+    assert_string_equal(t.data, "\n\t x :   31m\n\n");
+    rfhe_text_clear(&t);
+    rfhe_text_printf(&t, "%s\n  %s\n", "M\xc3\xa4rz",
+                     "\xe2\x80\x9b"); /* no control characters, nothing changes */
+    assert_string_equal(t.data, "M\xc3\xa4rz\n  \xe2\x80\x9b\n");
+    rfhe_text_clear(&t);
+}
+
 static void bytes_may_hold_zeros(void **state)
 {
     rfhe_text t = {0};
@@ -156,6 +176,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(text_grows_and_stays_terminated),
+        cmocka_unit_test(names_bring_no_control_characters),
         cmocka_unit_test(bytes_may_hold_zeros),
         cmocka_unit_test(memory_that_runs_out_is_remembered),
         cmocka_unit_test(strings_read_back_and_bad_utf8_is_replaced),

@@ -56,6 +56,7 @@ echo 'this is no network' >broken.onnx
 few="demo --quick --calibrate 10 --limit 10"
 refuses 1 'nothing.onnx.*--model' $few --model nothing.onnx
 refuses 3 'broken' $few --model tiny.onnx --replaced broken.onnx
+refuses 2 'images must be at least 1' $few --model tiny.onnx --images 0
 refuses 2 'nonsense' $few --model tiny.onnx --form nonsense
 refuses 1 'no-such-folder' $few --model tiny.onnx -o no-such-folder/page.html
 refuses 3 'broken.onnx' $few --model broken.onnx

@@ -61,6 +61,16 @@ for signal in INT KILL; do
   cmp -s whole.onnx again.onnx || complain "a run stopped by SIG$signal ends in another file"
 done
 
+# names that would forge lines or speak to a terminal become spaces
+LC_ALL=C sed 's/relu1/\x1b[31m/g; s/relu2/a\nb\nc/g' whole.onnx >hostile.onnx
+for verb in inspect 'profile --data fashion-mnist --limit 32'; do
+  checks=$((checks + 1))
+  # shellcheck disable=SC2086 # words
+  "$rfhe" $verb whole.onnx >plain 2>err && "$rfhe" $verb hostile.onnx >out 2>err || complain "$verb of odd names: exit code $?"
+  LC_ALL=C grep -q "$(printf '\033')" out && complain "$verb shows escape sequences"
+  [ "$(wc -l <out)" = "$(wc -l <plain)" ] || complain "$verb shows forged lines"
+done
+
 # what is refused
 refuses 2 'data is missing' eval whole.onnx
 refuses 2 'output is missing' train lenet --data fashion-mnist

@@ -62,6 +62,9 @@ holds again '.attempts == .trials'
 works without search relu.onnx $few --forms linear,even2,even4,even14 -o whole
 [ "$(jq .frontier without.json)" = "$(jq .frontier whole.json)" ] || complain "without a budget the search is another one"
 
+# a released clamp makes other networks, hence another study
+works released search relu.onnx $few --forms even2 --release 0.5 -o whole
+holds released '.settings | contains("--release 0.5 ")'
 # another calibration, other seconds
 jq -n '{schema: "rfhe.calibration/1", machine: "a snail", set: "B15-2", log2_n: 15, threads: 2} + ([("mod_raise", "to_slots", "reduce",
   "to_coeffs", "to_coeffs_both", "multiply_high", "multiply_low", "scale_high", "scale_low", "product", "merge", "finish") | {(.): 0.5}] | add)' >snail.json
@@ -73,7 +76,7 @@ works more search relu.onnx $few --forms even8 -o whole
 works more_report report whole
 holds more_report "$(printf '(.trials | length) > %s and ([.trials[].assignment] | index("even8,even8,even8") != null)' "$(jq .trials whole.json)")"
 
-# another process may not search here meanwhile, targets, test images
+# targets, test images
 works wanted search relu.onnx $few --forms linear,even2,even4,even14,even8 -o whole --max-latency 1000s --test
 holds wanted '.recommended.top1 == ([.frontier[].top1] | max) and .relu_test_top1 > 0 and ([.frontier[].test_top1 > 0] | all)'
 checks=$((checks + 1))
@@ -95,6 +98,8 @@ refuses 2 '--data is missing' search relu.onnx -o x
 refuses 2 '--output is missing' search relu.onnx --data fashion-mnist
 refuses 2 "10 apples" search relu.onnx --data fashion-mnist -o x --budget '10 apples'
 refuses 2 "no form called" search relu.onnx --data fashion-mnist -o x --forms nonsense
+refuses 2 'want --test' search relu.onnx --data fashion-mnist -o x --test-split val
+refuses 2 "no option '--ramp'" search relu.onnx --data fashion-mnist -o x --ramp 3
 refuses 1 'no search in' report nowhere
 
 finish search

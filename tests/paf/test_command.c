@@ -98,6 +98,9 @@ static void mistakes_have_their_exit_codes(void **state)
                  {"list f1g2", "no further words"},
                  {"design", "--degrees or --even"},
                  {"design --even 4 --degrees 3", "--degrees or --even"},
+                 {"design --even 4 --epsilon 0.1", "design --even takes no --epsilon"},
+                 {"show f1g2 --degrees 3", "show takes no --degrees"},
+                 {"list --schedule", "list takes no --schedule"},
                  {"list --sigma 0", "--sigma wants"}};
 
     (void)state;
