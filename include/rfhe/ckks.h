@@ -16,8 +16,8 @@
  * Outputs come first. A call that fails leaves its outputs as they were. Ciphertext outputs may be any of the inputs.
  * An output whose storage is too small is enlarged; one made large enough at first is never reallocated.
  *
- * What is protected, and what is not: docs/wire-format.md and the notes in security.c. A decrypted result must not be
- * given to anyone but the owner of the secret key: approximate decryptions leak the key [LM21]. */
+ * What is protected, and what is not: docs/security.md; the table of secure parameters: src/ckks/security.c. A decrypted
+ * result must not be given to anyone but the owner of the secret key: approximate decryptions leak the key [LM21]. */
 #ifndef RFHE_CKKS_H
 #define RFHE_CKKS_H
 
@@ -169,7 +169,9 @@ RFHE_API uint32_t rfhe_ct_parts(const rfhe_ct *ct);
 RFHE_API double rfhe_ct_error(const rfhe_ct *ct);
 /* -log2 of that. */
 RFHE_API double rfhe_ct_precision_bits(const rfhe_ct *ct);
-/* The bound on |slot| that the estimate assumes; grows with operations, and may be replaced by better knowledge. */
+/* The bound on |slot| that the estimate assumes; grows with operations, and may be replaced by better knowledge. A fresh
+ * ciphertext has its plaintext's, which is measured on the message, and rfhe_ct_write writes it in the clear: before a
+ * ciphertext is sent, replace it by one that holds for all messages. */
 RFHE_API double rfhe_ct_bound(const rfhe_ct *ct);
 RFHE_API void rfhe_ct_set_bound(rfhe_ct *ct, double bound);
 /* Bytes of residues held now. */

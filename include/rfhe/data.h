@@ -112,6 +112,7 @@ RFHE_API const char *rfhe_data_hint(const char *spec);
 typedef struct rfhe_transform { /* zero state: byte / 255, size and channels as they come */
     uint32_t channels;          /* 1 or 3; 0 = the data set's, 3 for folders                              */
     uint32_t resize;            /* length of the shorter side, antialiased bilinear; 0 = leave            */
+    bool keep_fitting;          /* no resize for an image that has the result's size as it is             */
     uint32_t crop_height, crop_width; /* centre crop, black where the image is smaller; 0 = leave         */
     float mean[3], std[3];      /* per channel: (byte / 255 - mean) / std in float; std 0 stands for 1    */
 } rfhe_transform;

@@ -41,24 +41,32 @@ typedef struct rfhe_modulus {
 /* RFHE_E_ARG unless q is an odd prime below 2^50. */
 RFHE_MUST_USE rfhe_status rfhe_modulus_init(rfhe_modulus *m, uint64_t q, rfhe_error *err);
 
+/* x - q, or x where that would be negative; x < 2^63. By the sign of the difference: compilers may branch on what is
+ * written as a choice, and keys and messages are residues. */
+static inline uint64_t rfhe_mod_once(uint64_t x, uint64_t q)
+{
+    const uint64_t d = x - q;
+
+    return d + (q & (UINT64_C(0) - (d >> 63)));
+}
+
 /* Scalars; operands in [0, q), results in [0, q). */
 static inline uint64_t rfhe_mod_add(uint64_t a, uint64_t b, uint64_t q)
 {
-    const uint64_t s = a + b;
-
-    return s >= q ? s - q : s;
+    return rfhe_mod_once(a + b, q);
 }
 
 static inline uint64_t rfhe_mod_sub(uint64_t a, uint64_t b, uint64_t q)
 {
-    return a >= b ? a - b : a + q - b;
+    return rfhe_mod_once(a + q - b, q);
 }
 
 static inline uint64_t rfhe_mod_neg(uint64_t a, uint64_t q)
 {
-    return a == 0 ? 0 : q - a;
+    return rfhe_mod_once(q - a, q);
 }
 
+/* Divides, so its time depends on the numbers: for public ones. */
 static inline uint64_t rfhe_mod_mul(uint64_t a, uint64_t b, uint64_t q)
 {
     return (uint64_t)((rfhe_u128)a * b % q);
@@ -75,10 +83,10 @@ static inline uint64_t rfhe_mod_from_i64(int64_t a, uint64_t q)
 
     return a < 0 ? rfhe_mod_neg(r, q) : r;
 }
-/* The centred integer of a residue, in [-(q-1)/2, (q-1)/2]. */
+/* The centred integer of a residue, in [-(q-1)/2, (q-1)/2]. Without a branch: decoding takes it of secrets. */
 static inline int64_t rfhe_mod_centre(uint64_t a, uint64_t q)
 {
-    return a > q / 2 ? (int64_t)a - (int64_t)q : (int64_t)a;
+    return (int64_t)(a - (q & (UINT64_C(0) - (uint64_t)(a > q / 2))));
 }
 
 /* w in [0, q), q < 2^52. */
@@ -98,9 +106,7 @@ static inline uint64_t rfhe_shoup_mul_lazy(uint64_t a, rfhe_shoup c, uint64_t q)
 /* The same, fully reduced to [0, q). */
 static inline uint64_t rfhe_shoup_mul(uint64_t a, rfhe_shoup c, uint64_t q)
 {
-    const uint64_t r = rfhe_shoup_mul_lazy(a, c, q);
-
-    return r >= q ? r - q : r;
+    return rfhe_mod_once(rfhe_shoup_mul_lazy(a, c, q), q);
 }
 
 /* Deterministic for all 64-bit numbers (Miller-Rabin with the first twelve primes as bases). */

@@ -143,11 +143,13 @@ rfhe_status rfhe_ct_add_const(rfhe_ct *out, const rfhe_ct *a, double x, rfhe_eva
     uint64_t r[RFHE_CKKS_MAX_LEVELS];
     rfhe_status st = RFHE_OK;
 
+    RFHE_TRY(rfhe_check_ct(ev, a, "the operand", err));
+    RFHE_TRY(rfhe_check_ct(ev, out, "the output", err));
     if (!(fabs(x * a->scale) < 0x1p103)) {
-        return rfhe_fail(err, RFHE_E_ARG, "the constant %g is too large for scale 2^%.1f", x, log2(a->scale));
+        st = rfhe_fail(err, RFHE_E_ARG, "the constant %g is too large for scale 2^%.1f", x, log2(a->scale));
+        goto done;
     }
-    st = rfhe_ct_copy(out, a, err);
-    if (st != RFHE_OK) { return st; }
+    RFHE_TRY(rfhe_ct_copy(out, a, err));
     rfhe_const_residues(c, r, x * a->scale, a->level);
     for (uint32_t i = 0; i <= out->level; i++) {
         uint64_t *const limb = rfhe_ct_limb(out, 0, i);
@@ -155,11 +157,17 @@ rfhe_status rfhe_ct_add_const(rfhe_ct *out, const rfhe_ct *a, double x, rfhe_eva
     }
     out->has_seed = false;
     out->bound += fabs(x);
-    return RFHE_OK;
+done:
+    return st;
 }
 
-static rfhe_status check_plain(const rfhe_evaluator *ev, const rfhe_pt *pt, const rfhe_ct *a, rfhe_error *err)
+static rfhe_status check_plain(const rfhe_evaluator *ev, const rfhe_ct *out, const rfhe_ct *a, const rfhe_pt *pt,
+                               rfhe_error *err)
 {
+    rfhe_status st = RFHE_OK;
+
+    RFHE_TRY(rfhe_check_ct(ev, a, "the operand", err));
+    RFHE_TRY(rfhe_check_ct(ev, out, "the output", err));
     if (!rfhe_ckks_same(pt->c, ev->c)) {
         return rfhe_fail(err, RFHE_E_ARG, "the plaintext belongs to other parameters than the evaluator");
     }
@@ -167,7 +175,8 @@ static rfhe_status check_plain(const rfhe_evaluator *ev, const rfhe_pt *pt, cons
         return rfhe_fail(err, RFHE_E_ARG, "the plaintext is encoded at level %u, below the ciphertext's %u", pt->level,
                          a->level);
     }
-    return RFHE_OK;
+done:
+    return st;
 }
 
 rfhe_status rfhe_ct_add_plain(rfhe_ct *out, const rfhe_ct *a, const rfhe_pt *pt, rfhe_evaluator *ev, rfhe_error *err)
@@ -175,7 +184,7 @@ rfhe_status rfhe_ct_add_plain(rfhe_ct *out, const rfhe_ct *a, const rfhe_pt *pt,
     const rfhe_ckks *c = ev->c;
     rfhe_status st = RFHE_OK;
 
-    RFHE_TRY(check_plain(ev, pt, a, err));
+    RFHE_TRY(check_plain(ev, out, a, pt, err));
     RFHE_TRY(rfhe_check_same_scale(a->scale, pt->scale, err));
     RFHE_TRY(rfhe_ct_copy(out, a, err));
 #pragma omp parallel for schedule(static) if (c->n >= RFHE_PARALLEL_FROM)
@@ -466,12 +475,12 @@ rfhe_status rfhe_ct_mul_plain(rfhe_ct *out, const rfhe_ct *a, const rfhe_pt *pt,
     const size_t n = c->n;
     rfhe_status st = RFHE_OK;
 
-    RFHE_TRY(check_plain(ev, pt, a, err));
+    RFHE_TRY(check_plain(ev, out, a, pt, err));
     if (rescale) {
         RFHE_TRY(check_level(a, 1, err));
         RFHE_TRY(check_parts(a, "the operand", err));
     }
-    RFHE_TRY(begin_unary(out, a, ev, err));
+    RFHE_TRY(rfhe_ct_reserve(out, a->level, a->parts, err));
     const double error = hypotenuse(a->error * pt->bound, a->bound * pt->error);
     if (rescale) {
         const size_t part = (size_t)c->n_q * n;
@@ -609,9 +618,9 @@ rfhe_status rfhe_ct_relinearise(rfhe_ct *out, const rfhe_ct *a, bool rescale, rf
     rfhe_status st = RFHE_OK;
     const rfhe_key *relin = NULL;
 
-    if (a->parts == 2) { return rescale ? rfhe_ct_rescale(out, a, ev, err) : rfhe_ct_copy(out, a, err); }
     RFHE_TRY(rfhe_check_ct(ev, a, "the operand", err));
     RFHE_TRY(rfhe_check_ct(ev, out, "the output", err));
+    if (a->parts == 2) { return rescale ? rfhe_ct_rescale(out, a, ev, err) : rfhe_ct_copy(out, a, err); }
     if (rescale) { RFHE_TRY(check_level(a, 1, err)); }
     RFHE_TRY(rfhe_key_need(&relin, ev, RFHE_ELEMENT_RELIN, a->level, 0, err));
     RFHE_TRY(rfhe_ct_reserve(out, a->level, 2, err));

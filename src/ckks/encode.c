@@ -1,7 +1,9 @@
 /* Encoding and decoding: slots through the special Fourier transform (fft.h), coefficients directly.
  *
  * Decoding rule. The integers behind a plaintext are recovered from its lowest primes only, as many as make
- * log2(scale) + 48 bits (or all of them): exact as long as the numbers carried are below 2^46 in magnitude. */
+ * log2(scale) + 48 bits (or all of them): exact as long as the numbers carried are below 2^46 in magnitude.
+ *
+ * Messages are secret: nothing branches on a number to be encoded, but for the refusal of one that does not fit. */
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
@@ -9,6 +11,7 @@
 #include "base/mem.h"
 #include "ckks/encode.h"
 #include "ckks/internal.h"
+#include "ckks/secret.h"
 
 void rfhe_limbs_forward(const rfhe_ckks *c, uint64_t *data, uint32_t from_prime, uint32_t count)
 {
@@ -31,6 +34,15 @@ bool rfhe_is_slot_count(const rfhe_ckks *c, size_t n)
     return n >= 1 && n <= c->n / 2 && (n & (n - 1)) == 0;
 }
 
+/* |x| as an integer below 2^63 that is ordered as the numbers are, NaN above all. */
+static uint64_t magnitude(double x)
+{
+    uint64_t bits = 0;
+
+    memcpy(&bits, &x, sizeof bits);
+    return bits & (UINT64_MAX >> 1);
+}
+
 double rfhe_slots_to_coeffs(const rfhe_ckks *c, double *coef, double *work, const double *re, const double *im,
                             size_t n, double scale)
 {
@@ -38,12 +50,12 @@ double rfhe_slots_to_coeffs(const rfhe_ckks *c, double *coef, double *work, cons
     const size_t gap = c->n / (2 * n);
     const unsigned shift = c->fft.log2_n_max - (unsigned)__builtin_ctzll(n);
     const double factor = scale / (double)n; /* a power of two away from `scale`: exact */
-    double bound = 0;
+    double square = 0;                       /* the largest |slot|^2 */
 
     for (size_t j = 0; j < n; j++) {
         const double y = im != NULL ? im[j] : 0.0, size = re[j] * re[j] + y * y;
         wr[j] = re[j], wi[j] = y;
-        bound = size > bound || isnan(size) ? size : bound;
+        square = size > square ? size : square; /* an instruction, no branch */
     }
     c->fft.inverse(wr, wi, n, c->fft.w_re, c->fft.w_im);
     if (gap != 1) { memset(coef, 0, c->n * sizeof *coef); }
@@ -52,24 +64,26 @@ double rfhe_slots_to_coeffs(const rfhe_ckks *c, double *coef, double *work, cons
         coef[k * gap] = wr[from] * factor;
         coef[(k + n) * gap] = wi[from] * factor;
     }
-    return sqrt(bound);
+    return sqrt(square);
 }
 
 rfhe_status rfhe_check_coeffs(const rfhe_ckks *c, const double *coef, size_t n, uint32_t level, rfhe_error *err)
 {
+    const double room = fmin(rfhe_log2_primes(c, 0, level + 1) - 1, 103);
+    const uint64_t least = magnitude(exp2(room)); /* that does not fit */
+    uint64_t refused = 0;
     double largest = 0;
 
+    for (size_t i = 0; i < n; i++) { refused |= least - 1 - magnitude(coef[i]); } /* the top bit */
+    refused >>= 63;
+    RFHE_PUBLIC(&refused, sizeof refused); /* a refusal can be seen, and says why */
+    if (refused == 0) { return RFHE_OK; }
     for (size_t i = 0; i < n; i++) {
-        const double x = fabs(coef[i]);
-        if (!(x <= largest)) { largest = x; } /* NaN gets in */
+        if (!isfinite(coef[i])) { return rfhe_fail(err, RFHE_E_ARG, "a number to be encoded is not finite"); }
+        largest = fmax(largest, fabs(coef[i]));
     }
-    const double room = rfhe_log2_primes(c, 0, level + 1) - 1;
-    if (!isfinite(largest)) { return rfhe_fail(err, RFHE_E_ARG, "a number to be encoded is not finite"); }
-    if (largest >= 0x1p103 || (largest > 0 && log2(largest) >= room)) {
-        return rfhe_fail(err, RFHE_E_ARG, "a scaled coefficient of %.1f bits does not fit the %.1f bits of level %u",
-                         log2(largest), fmin(room, 103), level);
-    }
-    return RFHE_OK;
+    return rfhe_fail(err, RFHE_E_ARG, "a scaled coefficient of %.1f bits does not fit the %.1f bits of level %u",
+                     log2(largest), room, level);
 }
 
 void rfhe_coeffs_to_limbs(const rfhe_ckks *c, uint64_t *data, const double *coef, uint32_t level, uint32_t special)

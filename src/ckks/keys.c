@@ -358,8 +358,10 @@ rfhe_status rfhe_check_want(const rfhe_ckks *c, const rfhe_key_want *w, rfhe_err
     return RFHE_OK;
 }
 
-/* Weight RFHE_SPARSE_WEIGHT, signs and places uniform. Places are tried until they are free; which tries collide is
- * independent of where they are, and no address depends on a place. */
+/* Weight RFHE_SPARSE_WEIGHT, signs and places uniform. Places are tried until they are free. Each try reads and writes all
+ * coefficients, so the only thing that shows, in the number of tries, is which of them collided. That says nothing about
+ * the secret: whatever places are taken, k of them, a try collides with probability k / N, and one that does not is uniform
+ * over the others; so given any sequence of collisions the set of places is still uniform, and signs are bits of their own. */
 static void sample_sparse(int64_t *coef, size_t n, const rfhe_seed *seed)
 {
     rfhe_stream stream;
@@ -377,6 +379,7 @@ static void sample_sparse(int64_t *coef, size_t n, const rfhe_seed *seed)
             const int64_t here = (int64_t)((x - 1) >> 63);
             taken |= here & (coef[i] & 1);
         }
+        RFHE_PUBLIC(&taken, sizeof taken); /* see above */
         for (size_t i = 0; i < n; i++) {
             const uint64_t x = place ^ i;
             const int64_t here = (int64_t)((x - 1) >> 63);

@@ -704,13 +704,13 @@ rfhe_status rfhe_ct_linear(rfhe_ct *out, const rfhe_ct *a, const rfhe_linear_map
 {
     const rfhe_ckks *c = ev->c;
     const size_t n = c->n;
-    const rfhe_gadget *g = &c->gadget[m->special - 1];
     const uint32_t level = m->level, rows = level + 1 + m->special;
     rfhe_status st = RFHE_OK;
     const rfhe_key *baby_key[MAX_BABY] = {NULL}, *giant_key[MAX_GIANT] = {NULL};
     double baby_noise = 0, giant_noise = 0;
 
     RFHE_TRY(check_input(ev, out, a, m, err));
+    const rfhe_gadget *const g = &c->gadget[m->special - 1];
     for (uint32_t b = 0; b < m->babies; b++) {
         if (m->baby[b] == 0 && !m->is_raised) { continue; }
         RFHE_TRY(rfhe_key_need(&baby_key[b], ev, baby_element(m, b), level, m->own_special, err));

@@ -115,8 +115,33 @@ static void merge_header(const rfhe_ckks *c, const rfhe_key *key, rfhe_ct *to, c
     to->has_seed = false;
 }
 
-/* The tree on at[0 .. count - 1], NULL where absent; the result is at[0] (at least one is present). */
-static rfhe_status run_tree(rfhe_ct **at, size_t count, size_t gap, uint32_t level, rfhe_evaluator *ev, rfhe_error *err)
+/* Divides everything present by 2^times modulo Q, where that is exact. */
+static void halve(rfhe_ct *const *at, size_t count, uint32_t level, uint32_t times, const rfhe_evaluator *ev)
+{
+    const rfhe_ckks *c = ev->c;
+
+#pragma omp parallel for schedule(static) collapse(2) num_threads(ev->threads)
+    for (size_t i = 0; i < count; i++) {
+        for (uint32_t l = 0; l <= level; l++) {
+            const uint64_t q = c->m[l].q;
+            if (at[i] == NULL) { continue; }
+            uint64_t inverse = 1;
+            for (uint32_t k = 0; k < times; k++) { inverse = (inverse & 1) != 0 ? (inverse + q) / 2 : inverse / 2; }
+            for (uint32_t h = 0; h < 2; h++) {
+                c->k->mul_const(rfhe_ct_limb(at[i], h, l), rfhe_ct_limb(at[i], h, l), rfhe_shoup_make(inverse, q), c->n,
+                                &c->m[l]);
+            }
+        }
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (at[i] != NULL) { at[i]->scale = ldexp(at[i]->scale, -(int)times); }
+    }
+}
+
+/* The tree on at[0 .. count - 1], NULL where absent, each divided by 2^halvings first; the result is at[0] (at least one is
+ * present). */
+static rfhe_status run_tree(rfhe_ct **at, size_t count, size_t gap, uint32_t level, uint32_t halvings, rfhe_evaluator *ev,
+                            rfhe_error *err)
 {
     const rfhe_ckks *c = ev->c;
     const size_t n = c->n, part = (size_t)c->n_q * n;
@@ -139,6 +164,7 @@ static rfhe_status run_tree(rfhe_ct **at, size_t count, size_t gap, uint32_t lev
         goto done;
     }
     if (ev->threads > 1 && count > 2) { RFHE_TRY(rfhe_evaluator_subs(ev, level, special, digits, err)); }
+    if (halvings > 0) { halve(at, count, level, halvings, ev); } /* from here on nothing fails */
     for (size_t m = count / 2; m >= 1; m /= 2) {
         rfhe_poly monomial = rfhe_poly_at(c->ring, &basis, true, x);
         uint32_t pairs = 0;
@@ -205,7 +231,7 @@ rfhe_status rfhe_ct_pack(rfhe_ct *const *ct, size_t count, size_t gap, rfhe_eval
         goto done;
     }
     memcpy(at, ct, count * sizeof *at);
-    RFHE_TRY(run_tree(at, count, gap, ct[0]->level, ev, err));
+    RFHE_TRY(run_tree(at, count, gap, ct[0]->level, 0, ev, err));
 
 done:
     rfhe_free(at);
@@ -249,29 +275,7 @@ rfhe_status rfhe_ct_pack_scalars(rfhe_ct *const *ct, size_t count, double bound,
         goto done;
     }
     for (size_t i = 0; i < count; i++) { at[i * (n / whole)] = ct[i]; }
-    for (size_t m = n / 2; m >= 1; m /= 2) { /* keys first: nothing fails after the first residue was written */
-        const rfhe_key *key = NULL;
-        RFHE_TRY(rfhe_key_need(&key, ev, element(c, m), level, 0, err));
-    }
-    if (divided > 0) {
-#pragma omp parallel for schedule(static) collapse(2) num_threads(ev->threads)
-        for (size_t i = 0; i < count; i++) {
-            for (uint32_t l = 0; l <= level; l++) {
-                const uint64_t q = c->m[l].q;
-                if (ct[i] == NULL) { continue; }
-                uint64_t inverse = 1;
-                for (uint32_t k = 0; k < divided; k++) { inverse = (inverse & 1) != 0 ? (inverse + q) / 2 : inverse / 2; }
-                for (uint32_t h = 0; h < 2; h++) {
-                    c->k->mul_const(rfhe_ct_limb(ct[i], h, l), rfhe_ct_limb(ct[i], h, l), rfhe_shoup_make(inverse, q), n,
-                                    &c->m[l]);
-                }
-            }
-        }
-        for (size_t i = 0; i < count; i++) {
-            if (ct[i] != NULL) { ct[i]->scale = ldexp(ct[i]->scale, -(int)divided); }
-        }
-    }
-    RFHE_TRY(run_tree(at, n, 1, level, ev, err));
+    RFHE_TRY(run_tree(at, n, 1, level, divided, ev, err));
     rfhe_ct_set_bound(ct[0], bound * sqrt((double)count)); /* root mean square of the slots */
 
 done:

@@ -727,11 +727,14 @@ rfhe_status rfhe_ct_evaluate_vectors(rfhe_ct *out, const rfhe_ct *a, const rfhe_
                                      rfhe_error *err)
 {
     const rfhe_samples even = spread_evenly(a->bound);
-    const rfhe_status st = rfhe_check_same_scale(a->scale, v->scale, err);
+    rfhe_status st = RFHE_OK;
 
-    if (st != RFHE_OK) { return st; }
     if (!rfhe_ckks_same(v->c, ev->c)) {
         return rfhe_fail(err, RFHE_E_ARG, "the vectors belong to other parameters than the evaluator");
     }
-    return evaluate(out, a, v->p, v, &even, ev, err);
+    RFHE_TRY(rfhe_check_ct(ev, a, "the operand", err));
+    RFHE_TRY(rfhe_check_same_scale(a->scale, v->scale, err));
+    RFHE_TRY(evaluate(out, a, v->p, v, &even, ev, err));
+done:
+    return st;
 }

@@ -291,10 +291,16 @@ rfhe_refresh_info rfhe_refresh_get_info(const rfhe_refresh *r)
     return i;
 }
 
+/* The level behind the way to slots. */
+static uint32_t slots_level(const rfhe_refresh *r)
+{
+    return r->c->n_q - r->opt.to_slots_factors;
+}
+
 rfhe_status rfhe_refresh_keys(const rfhe_refresh *r, rfhe_key_list *list, rfhe_error *err)
 {
     const rfhe_ckks *c = r->c;
-    const uint32_t low = c->n_q - r->opt.to_slots_factors; /* after the way to slots */
+    const uint32_t low = slots_level(r);
     rfhe_status st = RFHE_OK;
 
     RFHE_TRY(rfhe_key_list_add(list, RFHE_ELEMENT_ENCAPSULATE, 0, 1, err));
@@ -327,8 +333,12 @@ rfhe_status rfhe_ct_to_coeffs(rfhe_ct *out, const rfhe_ct *a, const rfhe_refresh
     rfhe_status st = RFHE_OK;
 
     RFHE_TRY(check_refresh(r, ev, err));
-    RFHE_TRY(rfhe_ct_linear(out, a, r->to_coeffs[0], ev, err));
-    RFHE_TRY(rfhe_refresh_finish_to_coeffs(out, r, ev, err));
+    RFHE_TRY(rfhe_check_ct(ev, out, "the output", err));
+    RFHE_TRY(rfhe_evaluator_spare(ev, 1, r->opt.to_coeffs_level, err));
+    rfhe_ct *const work = ev->spare[1];
+    RFHE_TRY(rfhe_ct_linear(work, a, r->to_coeffs[0], ev, err));
+    RFHE_TRY(rfhe_refresh_finish_to_coeffs(work, r, ev, err));
+    RFHE_TRY(rfhe_ct_copy(out, work, err));
 
 done:
     return st;
@@ -384,15 +394,12 @@ const rfhe_ckks *rfhe_refresh_params(const rfhe_refresh *r)
     return r->c;
 }
 
-/* From the dense secret to the sparse one, at level 0. */
-static rfhe_status encapsulate(rfhe_evaluator *ev, rfhe_ct *ct, double *variance, rfhe_error *err)
+/* From the dense secret to the sparse one, at level 0. Returns the variance of the switch. */
+static double encapsulate(rfhe_evaluator *ev, rfhe_ct *ct, const rfhe_key *key)
 {
     const rfhe_ckks *c = ev->c;
-    const rfhe_key *key = NULL;
-    const rfhe_status st = rfhe_key_need(&key, ev, RFHE_ELEMENT_ENCAPSULATE, 0, 1, err);
-
-    if (st != RFHE_OK) { return st; }
     const rfhe_gadget *g = &c->gadget[0];
+
     rfhe_decompose(ev, g, rfhe_ct_limb(ct, 1, 0), 0, false, NULL, NULL);
     rfhe_inner_product(ev, key, 0, false, ev->acc[0], ev->acc[1], NULL, NULL);
     rfhe_mod_down(ev, &(rfhe_mod_down_args){.g = g,
@@ -401,8 +408,7 @@ static rfhe_status encapsulate(rfhe_evaluator *ev, rfhe_ct *ct, double *variance
                                             .acc = {ev->acc[0], ev->acc[1]},
                                             .out = {rfhe_ct_limb(ct, 0, 0), rfhe_ct_limb(ct, 1, 0)},
                                             .add = {rfhe_ct_limb(ct, 0, 0), NULL}});
-    *variance = rfhe_noise_key_switch(c, key, 0);
-    return RFHE_OK;
+    return rfhe_noise_key_switch(c, key, 0);
 }
 
 /* Both parts of ct, one limb each, to all limbs up to the top: the centred representative modulo q_0. */
@@ -433,7 +439,7 @@ rfhe_status rfhe_refresh_mod_raise(rfhe_ct *out, const rfhe_ct *a, const rfhe_re
     const uint32_t top = c->n_q - 1;
     const double ratio = c->scale[0] / (double)c->m[0].q;
     rfhe_status st = RFHE_OK;
-    double bottom = 0;
+    const rfhe_key *turn = NULL, *key = NULL;
 
     RFHE_TRY(check_refresh(r, ev, err));
     RFHE_TRY(rfhe_check_ct(ev, a, "the operand", err));
@@ -443,11 +449,14 @@ rfhe_status rfhe_refresh_mod_raise(rfhe_ct *out, const rfhe_ct *a, const rfhe_re
         st = rfhe_fail(err, RFHE_E_ARG, "the operand has three parts; relinearise it first");
         goto done;
     }
-    RFHE_TRY(rfhe_ct_reserve(out, top, 2, err)); /* room first: the rest cannot fail for memory */
+    /* Keys and room first: the rest cannot fail. */
+    if (r->turn != 0) { RFHE_TRY(rfhe_key_need(&turn, ev, rfhe_element_rotate(c, r->turn), 0, 0, err)); }
+    RFHE_TRY(rfhe_key_need(&key, ev, RFHE_ELEMENT_ENCAPSULATE, 0, 1, err));
+    RFHE_TRY(rfhe_ct_reserve(out, top, 2, err));
     RFHE_TRY(rfhe_ct_drop(out, a, 0, ev, err));
     if (r->turn != 0) { RFHE_TRY(rfhe_ct_rotate(out, out, r->turn, ev, err)); }
     const double error = out->error, bound = out->bound;
-    RFHE_TRY(encapsulate(ev, out, &bottom, err));
+    const double bottom = encapsulate(ev, out, key);
     out->level = top;
     lift(ev, out, top);
     out->has_seed = false;
@@ -460,16 +469,18 @@ done:
     return st;
 }
 
-rfhe_status rfhe_refresh_to_slots(rfhe_ct *real, rfhe_ct *imag, const rfhe_ct *a, const rfhe_refresh *r,
-                                  rfhe_evaluator *ev, rfhe_error *err)
+/* rfhe_refresh_to_slots on the evaluator's spares 0 and 1 (`a` may be spare 0); a failure leaves them half done. */
+static rfhe_status to_slots(bool both, const rfhe_ct *a, const rfhe_refresh *r, rfhe_evaluator *ev, rfhe_error *err)
 {
     const rfhe_ckks *c = r->c;
+    const uint32_t level = slots_level(r);
     rfhe_status st = RFHE_OK;
     const double quarter = -0.25 / (r->reduction.k + 0.25);
 
-    RFHE_TRY(check_refresh(r, ev, err));
-    RFHE_TRY(rfhe_evaluator_spare(ev, 2, c->n_q - r->opt.to_slots_factors, err));
-    rfhe_ct *const conjugate = ev->spare[2];
+    for (uint32_t i = 0; i < 3; i++) {
+        if (i != 1 || both) { RFHE_TRY(rfhe_evaluator_spare(ev, i, level, err)); }
+    }
+    rfhe_ct *const real = ev->spare[0], *const imag = both ? ev->spare[1] : NULL, *const conjugate = ev->spare[2];
     RFHE_TRY(rfhe_ct_linear(real, a, r->to_slots[0], ev, err));
     for (uint32_t f = 1; f < r->opt.to_slots_factors; f++) {
         RFHE_TRY(rfhe_ct_linear(real, real, r->to_slots[f], ev, err));
@@ -488,6 +499,25 @@ rfhe_status rfhe_refresh_to_slots(rfhe_ct *real, rfhe_ct *imag, const rfhe_ct *a
     RFHE_TRY(rfhe_ct_add(real, real, conjugate, ev, err));
     RFHE_TRY(rfhe_ct_add_const(real, real, quarter, ev, err));
     rfhe_ct_set_bound(real, 1);
+
+done:
+    return st;
+}
+
+rfhe_status rfhe_refresh_to_slots(rfhe_ct *real, rfhe_ct *imag, const rfhe_ct *a, const rfhe_refresh *r,
+                                  rfhe_evaluator *ev, rfhe_error *err)
+{
+    rfhe_ct *const out[2] = {real, imag};
+    const uint32_t count = imag != NULL ? 2 : 1;
+    rfhe_status st = RFHE_OK;
+
+    RFHE_TRY(check_refresh(r, ev, err));
+    for (uint32_t i = 0; i < count; i++) {
+        RFHE_TRY(rfhe_check_ct(ev, out[i], "the output", err));
+        RFHE_TRY(rfhe_ct_reserve(out[i], slots_level(r), 2, err));
+    }
+    RFHE_TRY(to_slots(imag != NULL, a, r, ev, err));
+    for (uint32_t i = 0; i < count; i++) { RFHE_TRY(rfhe_ct_copy(out[i], ev->spare[i], err)); }
 
 done:
     return st;
@@ -520,9 +550,15 @@ rfhe_status rfhe_refresh_reduce(rfhe_ct *out, const rfhe_ct *a, const rfhe_refre
     const rfhe_samples at = integers(r);
 
     RFHE_TRY(check_refresh(r, ev, err));
+    RFHE_TRY(rfhe_check_ct(ev, a, "the operand", err));
+    if (a->level != slots_level(r)) {
+        st = rfhe_fail(err, RFHE_E_ARG, "the operand is at level %u, what comes from the way to slots at %u", a->level,
+                       slots_level(r));
+        goto done;
+    }
+    RFHE_TRY(rfhe_check_same_scale(a->scale, r->first_scale, err)); /* from here the result has the nominal scale */
     RFHE_TRY(rfhe_evaluate_samples(out, a, r->program, &at, ev, err));
     RFHE_TRY(rfhe_ct_set_scale(out, out->scale * two_pi * ratio, err));
-    RFHE_TRY(rfhe_check_same_scale(out->scale, c->scale[r->out_level], err));
     out->scale = c->scale[r->out_level]; /* equal but for the last bits of square roots */
     /* The series' error and the sine's cubic term, in the unit of the numbers: its root mean square for numbers spread
      * evenly over [-bound, bound], where u^6 has the mean 1/7 of its largest value. */
@@ -542,10 +578,9 @@ rfhe_status rfhe_ct_raise_halves(rfhe_ct *low, rfhe_ct *high, const rfhe_ct *a, 
 
     RFHE_TRY(check_refresh(r, ev, err));
     RFHE_TRY(rfhe_evaluator_spare(ev, 0, top, err));
-    if (high != NULL) { RFHE_TRY(rfhe_evaluator_spare(ev, 1, top, err)); }
-    rfhe_ct *const real = ev->spare[0], *const imag = high != NULL ? ev->spare[1] : NULL;
-    RFHE_TRY(rfhe_refresh_mod_raise(real, a, r, ev, err));
-    RFHE_TRY(rfhe_refresh_to_slots(real, imag, real, r, ev, err));
+    RFHE_TRY(rfhe_refresh_mod_raise(ev->spare[0], a, r, ev, err));
+    RFHE_TRY(to_slots(high != NULL, ev->spare[0], r, ev, err));
+    const rfhe_ct *const real = ev->spare[0], *const imag = ev->spare[1];
     if (high != NULL) { /* checks and room for both first, so that nothing is left half done */
         RFHE_TRY(rfhe_check_ct(ev, low, "the output", err));
         RFHE_TRY(rfhe_ct_reserve(low, r->out_level, 2, err));

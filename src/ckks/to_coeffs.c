@@ -66,7 +66,6 @@ rfhe_status rfhe_ct_to_coeffs_sum(rfhe_ct *out, const rfhe_ct *const *a, const r
                                   rfhe_evaluator *ev, rfhe_error *err)
 {
     rfhe_status st = RFHE_OK;
-    rfhe_ct *sum = NULL, *term = NULL;
     double square = 0;
 
     if (count == 0) { return rfhe_fail(err, RFHE_E_ARG, "no operand for the way to coefficients"); }
@@ -80,26 +79,20 @@ rfhe_status rfhe_ct_to_coeffs_sum(rfhe_ct *out, const rfhe_ct *const *a, const r
         square += pow(a[i]->bound * map[i]->rms, 2);
     }
     const rfhe_refresh_info info = rfhe_refresh_get_info(map[0]->r);
-    if (count == 1) {
-        RFHE_TRY(rfhe_ct_linear(out, a[0], map[0]->first, ev, err));
-        RFHE_TRY(rfhe_refresh_finish_to_coeffs(out, map[0]->r, ev, err));
-    } else { /* out may be one of the operands */
-        RFHE_TRY(rfhe_ct_new(&sum, ev->c, info.to_coeffs_level - 1, err));
-        RFHE_TRY(rfhe_ct_new(&term, ev->c, info.to_coeffs_level - 1, err));
-        RFHE_TRY(rfhe_ct_linear(sum, a[0], map[0]->first, ev, err));
-        for (size_t i = 1; i < count; i++) {
-            RFHE_TRY(rfhe_ct_linear(term, a[i], map[i]->first, ev, err));
-            RFHE_TRY(rfhe_ct_add(sum, sum, term, ev, err));
-        }
-        RFHE_TRY(rfhe_refresh_finish_to_coeffs(sum, map[0]->r, ev, err));
-        RFHE_TRY(rfhe_ct_copy(out, sum, err));
+    RFHE_TRY(rfhe_check_ct(ev, out, "the output", err));
+    for (uint32_t i = 1; i <= 2; i++) { RFHE_TRY(rfhe_evaluator_spare(ev, i, info.to_coeffs_level, err)); }
+    rfhe_ct *const sum = ev->spare[1], *const term = ev->spare[2]; /* out may be one of the operands */
+    RFHE_TRY(rfhe_ct_linear(sum, a[0], map[0]->first, ev, err));
+    for (size_t i = 1; i < count; i++) {
+        RFHE_TRY(rfhe_ct_linear(term, a[i], map[i]->first, ev, err));
+        RFHE_TRY(rfhe_ct_add(sum, sum, term, ev, err));
     }
+    RFHE_TRY(rfhe_refresh_finish_to_coeffs(sum, map[0]->r, ev, err));
+    RFHE_TRY(rfhe_ct_copy(out, sum, err));
     /* Root mean square of the slots of a polynomial with these coefficients, instead of the maps' worst case. */
     rfhe_ct_set_bound(out, sqrt((double)info.slots * square));
 
 done:
-    rfhe_ct_free(sum);
-    rfhe_ct_free(term);
     return st;
 }
 

@@ -167,7 +167,8 @@ const rfhe_command rfhe_cmd_eval = {
         "How bytes become numbers is read from the model's metadata: rfhe.mean and rfhe.std are subtracted and divided "
         "by after byte / 255, rfhe.resize and rfhe.crop give the length of the shorter side and of the centre crop. A "
         "model that says nothing gets 0.485,0.456,0.406 and 0.229,0.224,0.225 on cifar10, cifar100, folder and "
-        "imagenet, 0.2860 and 0.3530 on fashion-mnist, 0.1307 and 0.3081 on mnist. Options override both.",
+        "imagenet, 0.2860 and 0.3530 on fashion-mnist, 0.1307 and 0.3081 on mnist; it takes images of its own size as they are, and of "
+        "larger or smaller photos the centre. Options override both.",
     .example = "rfhe eval resnet20.onnx --data cifar10:data/cifar10 --json",
     .options = options,
     .min_args = 1,

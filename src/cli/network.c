@@ -165,6 +165,7 @@ rfhe_status rfhe_network_transform_for(rfhe_transform *out, const rfhe_network_n
         if (!has_resize) {
             const int64_t side = height > width ? height : width;
             t.resize = (uint32_t)(photos ? (side * 8 + 6) / 7 : side);
+            t.keep_fitting = photos;
         }
     }
     *out = t;
@@ -175,6 +176,10 @@ done:
 
 rfhe_status rfhe_network_set_metadata(rfhe_graph *g, const rfhe_transform *t, const rfhe_dataset *d)
 {
+    const uint32_t width = rfhe_dataset_width(d), height = rfhe_dataset_height(d);
+    /* Whole images of one size: the resize that leaves them as they are. A guess is left to be made again: it is not the
+     * same for every image. */
+    const uint32_t resize = t->keep_fitting ? 0 : t->resize > 0 ? t->resize : width < height ? width : height;
     rfhe_status st = RFHE_OK;
     rfhe_text classes = {0};
     char text[96];
@@ -188,8 +193,8 @@ rfhe_status rfhe_network_set_metadata(rfhe_graph *g, const rfhe_transform *t, co
         }
         RFHE_TRY(rfhe_graph_set_meta(g, i == 0 ? "rfhe.mean" : "rfhe.std", text));
     }
-    if (t->resize > 0) {
-        (void)snprintf(text, sizeof text, "%u", t->resize);
+    if (resize > 0) {
+        (void)snprintf(text, sizeof text, "%u", resize);
         RFHE_TRY(rfhe_graph_set_meta(g, "rfhe.resize", text));
     }
     if (t->crop_height > 0 && t->crop_height == t->crop_width) {

@@ -41,8 +41,8 @@ void rfhe_network_input(const rfhe_graph *g, int64_t *channels, int64_t *height,
  * rfhe.crop, then these defaults:
  *   mean, std   cifar10, cifar100, folder, imagenet: 0.485,0.456,0.406 and 0.229,0.224,0.225 (what the usual pretrained
  *               networks expect); fashion-mnist: 0.2860 and 0.3530; mnist: 0.1307 and 0.3081
- *   size        as they are, if the model wants that; else resized so that a centre crop of the model's size takes
- *               7/8 of the shorter side of photos (folders), all of it otherwise
+ *   size        images of the model's size as they are; others resized so that a centre crop of the model's size takes
+ *               7/8 of the shorter side of photos (folders and image files), all of it otherwise
  * RFHE_E_ARG with a sentence about the option that cannot be read; RFHE_E_FORMAT about the metadata. */
 RFHE_MUST_USE rfhe_status rfhe_network_transform(rfhe_transform *out, const rfhe_graph *g,
                                                  const rfhe_dataset *d, const rfhe_args *args,
@@ -56,7 +56,9 @@ typedef struct rfhe_network_needs {
 } rfhe_network_needs;
 RFHE_MUST_USE rfhe_status rfhe_network_transform_for(rfhe_transform *out, const rfhe_network_needs *n,
                                                      const rfhe_dataset *d, const rfhe_args *args, rfhe_error *err);
-/* Writes the transform into the metadata of `g`, so that the file says how to feed it. */
+/* Writes the transform into the metadata of `g`, so that the file says how to feed it: what options and metadata said, and
+ * for a data set of one size that shorter side as rfhe.resize, which leaves such images as they are and brings others to
+ * them. The default for photos is not written down; it stays the default. */
 RFHE_MUST_USE rfhe_status rfhe_network_set_metadata(rfhe_graph *g, const rfhe_transform *t,
                                                     const rfhe_dataset *d);
 

@@ -81,6 +81,11 @@ rfhe_status rfhe_mapping_init(rfhe_mapping *m, const rfhe_transform *t, const rf
             PAD_MAX, RFHE_IMAGE_MAX_SIDE);
     }
     m->t = *t;
+    if (in_width != 0 && in_height != 0) { /* a resize to what all images are is none */
+        uint32_t width = in_width, height = in_height;
+        resized_size(&width, &height, t->resize);
+        if (width == in_width && height == in_height) { m->t.resize = 0; }
+    }
     m->augment = *a;
     for (uint32_t c = 0; c < m->channels; c++) {
         const float std = t->std[c] != 0 ? t->std[c] : 1.0f;
@@ -228,7 +233,8 @@ static rfhe_status resize(rfhe_view *v, rfhe_image *resized, const rfhe_image *i
         width = m->width;
         height = m->height;
     } else {
-        resized_size(&width, &height, m->t.resize);
+        const bool fits = width == m->width && height == m->height;
+        if (!fits || !m->t.keep_fitting) { resized_size(&width, &height, m->t.resize); }
         if (width == in->width && height == in->height) { return RFHE_OK; }
     }
     if (rfhe_image_check_size(width, height, "", NULL) != RFHE_OK) {

@@ -130,6 +130,29 @@ static void channels_follow_the_request_and_pillow_weights(void **state)
     rfhe_image_clear(&m);
 }
 
+static void an_image_that_fits_may_be_kept(void **state)
+{
+    const rfhe_transform plain = {0}, resized = {.resize = 9, .crop_height = 6, .crop_width = 6};
+    rfhe_transform keeps = resized;
+    rfhe_image m = {0};
+    float want[36], got[36];
+
+    (void)state;
+    keeps.keep_fitting = true;
+    make_image(&m, 6, 6, 1);
+    assert_int_equal(rfhe_transform_apply(want, 36, &m, &plain, NULL), RFHE_OK);
+    assert_int_equal(rfhe_transform_apply(got, 36, &m, &keeps, NULL), RFHE_OK);
+    assert_memory_equal(got, want, sizeof want);
+    for (uint32_t h = 6; h <= 7; h++) { /* one that fits without the wish, one that does not fit with it */
+        make_image(&m, 6, h, 1);
+        assert_int_equal(rfhe_transform_apply(got, 36, &m, h == 6 ? &resized : &keeps, NULL), RFHE_OK);
+        assert_memory_not_equal(got, want, sizeof want);
+    }
+    assert_int_equal(rfhe_transform_apply(want, 36, &m, &resized, NULL), RFHE_OK);
+    assert_memory_equal(got, want, sizeof want);
+    rfhe_image_clear(&m);
+}
+
 static void impossible_sizes_are_refused_in_a_sentence(void **state)
 {
     static const rfhe_transform bad[] = {
@@ -190,6 +213,7 @@ int main(void)
         cmocka_unit_test(resizing_and_cropping_give_the_bytes_of_pillow),
         cmocka_unit_test(normalisation_is_the_float_formula),
         cmocka_unit_test(channels_follow_the_request_and_pillow_weights),
+        cmocka_unit_test(an_image_that_fits_may_be_kept),
         cmocka_unit_test(impossible_sizes_are_refused_in_a_sentence),
         cmocka_unit_test(allocation_failures_come_back_without_a_leak),
     };

@@ -31,16 +31,21 @@ void rfhe_convert_out_portable(uint64_t *r, const uint64_t *y, const uint64_t *v
     }
 }
 
+/* high 2^52 + low modulo q, negated where `sign` is all ones; high, low < 2^52 are secret where messages are. */
+static inline uint64_t residue(uint64_t high, uint64_t low, uint64_t sign, const rfhe_modulus *m)
+{
+    const uint64_t s = rfhe_shoup_mul_lazy(high, m->r52, m->q) + rfhe_shoup_mul_lazy(low, m->one, m->q);
+    const uint64_t t = rfhe_mod_once(rfhe_mod_once(s, 2 * m->q), m->q);
+
+    return rfhe_mod_once((t ^ sign) - sign + (m->q & sign), m->q); /* q - t when negative, and q is 0 */
+}
+
 void rfhe_from_i64_portable(uint64_t *r, const int64_t *x, size_t n, const rfhe_modulus *m)
 {
     for (size_t i = 0; i < n; i++) {
         const uint64_t sign = UINT64_C(0) - (uint64_t)(x[i] < 0); /* all ones when negative */
         const uint64_t a = ((uint64_t)x[i] ^ sign) - sign;
-        uint64_t s = rfhe_shoup_mul_lazy(a >> 52, m->r52, m->q) + rfhe_shoup_mul_lazy(a & RFHE_MASK52, m->one, m->q);
-        s = s >= 2 * m->q ? s - 2 * m->q : s;
-        s = s >= m->q ? s - m->q : s;
-        s = (s ^ sign) - sign + (m->q & sign); /* q - s when negative */
-        r[i] = s == m->q ? 0 : s;
+        r[i] = residue(a >> 52, a & RFHE_MASK52, sign, m);
     }
 }
 
@@ -48,13 +53,9 @@ void rfhe_from_f64_portable(uint64_t *r, const double *x, size_t n, const rfhe_m
 {
     for (size_t i = 0; i < n; i++) {
         const double whole = nearbyint(fabs(x[i]));
-        const double high = trunc(whole * 0x1p-52), low = whole - high * 0x1p52; /* both exact */
+        /* Both exact, whole being below 2^103. Signed: a conversion to unsigned branches on most processors. */
+        const int64_t high = (int64_t)(whole * 0x1p-52), low = (int64_t)(whole - (double)high * 0x1p52);
         const uint64_t sign = UINT64_C(0) - (uint64_t)(x[i] < 0.0);
-        uint64_t s = rfhe_shoup_mul_lazy((uint64_t)high, m->r52, m->q) +
-                     rfhe_shoup_mul_lazy((uint64_t)low, m->one, m->q);
-        s = s >= 2 * m->q ? s - 2 * m->q : s;
-        s = s >= m->q ? s - m->q : s;
-        s = (s ^ sign) - sign + (m->q & sign);
-        r[i] = s == m->q ? 0 : s;
+        r[i] = residue((uint64_t)high, (uint64_t)low, sign, m);
     }
 }

@@ -12,17 +12,14 @@ void rfhe_ntt_forward_portable(uint64_t *x, const rfhe_ntt_table *t)
             const rfhe_shoup c = {.w = t->w[m + i], .wp = t->wp[m + i]};
             uint64_t *lo = x + 2 * i * gap, *hi = lo + gap;
             for (size_t j = 0; j < gap; j++) {
-                const uint64_t a = lo[j] >= two_q ? lo[j] - two_q : lo[j]; /* [0, 2q) */
-                const uint64_t b = rfhe_shoup_mul_lazy(hi[j], c, q);       /* [0, 2q) */
+                const uint64_t a = rfhe_mod_once(lo[j], two_q);      /* [0, 2q) */
+                const uint64_t b = rfhe_shoup_mul_lazy(hi[j], c, q); /* [0, 2q) */
                 lo[j] = a + b;
                 hi[j] = a + two_q - b;
             }
         }
     }
-    for (size_t j = 0; j < n; j++) {
-        const uint64_t a = x[j] >= two_q ? x[j] - two_q : x[j];
-        x[j] = a >= q ? a - q : a;
-    }
+    for (size_t j = 0; j < n; j++) { x[j] = rfhe_mod_once(rfhe_mod_once(x[j], two_q), q); }
 }
 
 void rfhe_ntt_inverse_portable(uint64_t *x, const rfhe_ntt_table *t)
@@ -37,7 +34,7 @@ void rfhe_ntt_inverse_portable(uint64_t *x, const rfhe_ntt_table *t)
             uint64_t *lo = x + 2 * i * gap, *hi = lo + gap;
             for (size_t j = 0; j < gap; j++) {
                 const uint64_t sum = lo[j] + hi[j], difference = hi[j] + two_q - lo[j];
-                lo[j] = sum >= two_q ? sum - two_q : sum;
+                lo[j] = rfhe_mod_once(sum, two_q);
                 hi[j] = rfhe_shoup_mul_lazy(difference, c, q);
             }
         }

@@ -7,10 +7,8 @@ static inline uint64_t product(uint64_t a, uint64_t b, const rfhe_modulus *m)
 {
     const uint64_t high = (uint64_t)((rfhe_u128)(a << (51 - m->bits)) * (b << 2) >> 52);
     const uint64_t estimate = (uint64_t)((rfhe_u128)high * m->mu >> 52);
-    uint64_t r = a * b - estimate * m->q;
 
-    r = r >= 2 * m->q ? r - 2 * m->q : r;
-    return r >= m->q ? r - m->q : r;
+    return rfhe_mod_once(rfhe_mod_once(a * b - estimate * m->q, 2 * m->q), m->q);
 }
 
 void rfhe_add_portable(uint64_t *r, const uint64_t *a, const uint64_t *b, size_t n, const rfhe_modulus *m)
