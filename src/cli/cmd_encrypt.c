@@ -75,7 +75,7 @@ static rfhe_status from_files(job *b, rfhe_error *err)
         RFHE_TRY(rfhe_image_read(&image, rfhe_args_at(b->args, i), err));
         RFHE_TRY(rfhe_transform_size(&c, &h, &w, &t, image.channels, image.height, image.width, err));
         if (c != b->p->image_channels || h != b->p->image_height || w != b->p->image_width) {
-            st = rfhe_fail(err, RFHE_E_ARG, "'%s' becomes %u x %u x %u, the program wants %u x %u x %u: see --resize and --crop",
+            st = rfhe_fail(err, RFHE_E_FORMAT, "'%s' becomes %u x %u x %u, the program wants %u x %u x %u: see --resize and --crop",
                            rfhe_args_at(b->args, i), c, h, w, b->p->image_channels, b->p->image_height, b->p->image_width);
             goto done;
         }

@@ -275,6 +275,8 @@ static int run(rfhe_cli *cli, const rfhe_args *args)
     bool has_keys = false;
     rfhe_status st = RFHE_OK;
 
+    if (picture == NULL && rfhe_args_has(args, "layer")) { return rfhe_cli_usage(cli, "--layer wants --draw"); }
+    if (data == NULL && rfhe_args_has(args, "limit")) { return rfhe_cli_usage(cli, "--limit wants --data"); }
     if (out != NULL) { RFHE_TRY(spare_keys(&has_keys, out, rfhe_args_has(args, "replace"), &err)); }
     opt.memory = rfhe_args_float(args, "memory", 0);
     RFHE_TRY(rfhe_calibration_load(&machine, &opt.n_machines, rfhe_args_text(args, "calibration", NULL), &err));
