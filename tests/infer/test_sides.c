@@ -318,6 +318,8 @@ static void planning_does_not_orphan_keys(void **state)
     assert_int_equal(command(name("plan '%s' -o own --draw own.svg --layer nothing", model)), 2);
     assert_false(rfhe_file_exists(name("%s/own", test_folder()))); /* written last */
     assert_int_equal(command(name("plan '%s' -o own", model)), 0);
+    assert_int_equal(command(name("plan '%s' --layer relu1", model)), 2); /* without --draw */
+    assert_int_equal(command(name("plan '%s' --limit 3", model)), 2);     /* without --data */
     shell("touch own/client/secret.key && cp own/client/program.json before.json");
     assert_int_equal(command(name("plan '%s' -o own", model)), 2);
     assert_int_equal(lines_of_error(), 1);
